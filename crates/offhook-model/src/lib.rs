@@ -1,0 +1,31 @@
+//! The vocabulary of offhook: what a site, a scope, a class and a lease are.
+//!
+//! Everything here is plain data, valid by construction: a [`Mac`] that exists is a MAC address, an
+//! [`AddressRange`] is never empty or reversed, a [`DomainName`] can be written on the wire. No I/O, no file
+//! formats, no clock. `offhook-config` turns text into a [`Site`]; the servers read it.
+
+mod class;
+mod client;
+mod event;
+mod lease;
+mod mac;
+mod name;
+mod option;
+mod range;
+mod scope;
+mod site;
+mod time;
+
+pub mod registry;
+
+pub use class::{Class, ClassId, Evidence, EvidenceKind, Phone, PhoneKey};
+pub use client::{ClientId, HardwareAddress};
+pub use event::Event;
+pub use lease::{Lease, LeaseState, LeaseWrite};
+pub use mac::{Mac, ParseMacError};
+pub use name::{DomainName, ParseNameError};
+pub use option::{OptionRule, Origin, Send, Source};
+pub use range::{AddressRange, RangeError};
+pub use scope::{Scope, ScopeId};
+pub use site::{Dns, Host, Provisioning, SipPorts, Site, Switchover, Tftp};
+pub use time::Time;

@@ -1,0 +1,207 @@
+//! Names and types of DHCP options: RFC 2132, the IANA registry of BOOTP and DHCP parameters, and the two codes
+//! the guide gives a meaning to (132 and 160).
+
+/// The form of an option's payload, which decides how the configuration writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Nothing.
+    Empty,
+    /// One IPv4 address.
+    Address,
+    /// One or more IPv4 addresses.
+    Addresses,
+    /// One byte, 0 or 1.
+    Bool,
+    /// An unsigned byte.
+    U8,
+    /// An unsigned 16-bit number, big-endian.
+    U16,
+    /// One or more unsigned 16-bit numbers.
+    U16List,
+    /// An unsigned 32-bit number; durations are in seconds.
+    U32,
+    /// A signed 32-bit number.
+    I32,
+    /// Text without a trailing NUL.
+    Text,
+    /// Domain names in DNS wire form, compressed (RFC 3397).
+    Domains,
+    /// Classless routes (RFC 3442).
+    Routes,
+    /// Bytes that this registry does not look into.
+    Bytes,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionDef {
+    /// The code, 1 to 254.
+    pub code: u8,
+    /// The name, lower case with hyphens.
+    pub name: &'static str,
+    /// The form of the payload.
+    pub kind: Kind,
+}
+
+/// Every option with a name here, lowest code first.
+pub const OPTIONS: &[OptionDef] = &[
+    option(1, "subnet-mask", Kind::Address),
+    option(2, "time-offset", Kind::I32),
+    option(3, "routers", Kind::Addresses),
+    option(4, "time-servers", Kind::Addresses),
+    option(5, "name-servers", Kind::Addresses),
+    option(6, "domain-name-servers", Kind::Addresses),
+    option(7, "log-servers", Kind::Addresses),
+    option(8, "cookie-servers", Kind::Addresses),
+    option(9, "lpr-servers", Kind::Addresses),
+    option(10, "impress-servers", Kind::Addresses),
+    option(11, "resource-location-servers", Kind::Addresses),
+    option(12, "host-name", Kind::Text),
+    option(13, "boot-size", Kind::U16),
+    option(14, "merit-dump", Kind::Text),
+    option(15, "domain-name", Kind::Text),
+    option(16, "swap-server", Kind::Address),
+    option(17, "root-path", Kind::Text),
+    option(18, "extensions-path", Kind::Text),
+    option(19, "ip-forwarding", Kind::Bool),
+    option(20, "non-local-source-routing", Kind::Bool),
+    option(21, "policy-filter", Kind::Addresses),
+    option(22, "max-dgram-reassembly", Kind::U16),
+    option(23, "default-ip-ttl", Kind::U8),
+    option(24, "path-mtu-aging-timeout", Kind::U32),
+    option(25, "path-mtu-plateau-table", Kind::U16List),
+    option(26, "interface-mtu", Kind::U16),
+    option(27, "all-subnets-local", Kind::Bool),
+    option(28, "broadcast-address", Kind::Address),
+    option(29, "perform-mask-discovery", Kind::Bool),
+    option(30, "mask-supplier", Kind::Bool),
+    option(31, "router-discovery", Kind::Bool),
+    option(32, "router-solicitation-address", Kind::Address),
+    option(33, "static-routes", Kind::Addresses),
+    option(34, "trailer-encapsulation", Kind::Bool),
+    option(35, "arp-cache-timeout", Kind::U32),
+    option(36, "ieee802-3-encapsulation", Kind::Bool),
+    option(37, "default-tcp-ttl", Kind::U8),
+    option(38, "tcp-keepalive-interval", Kind::U32),
+    option(39, "tcp-keepalive-garbage", Kind::Bool),
+    option(40, "nis-domain", Kind::Text),
+    option(41, "nis-servers", Kind::Addresses),
+    option(42, "ntp-servers", Kind::Addresses),
+    option(43, "vendor-encapsulated-options", Kind::Bytes),
+    option(44, "netbios-name-servers", Kind::Addresses),
+    option(45, "netbios-dd-server", Kind::Addresses),
+    option(46, "netbios-node-type", Kind::U8),
+    option(47, "netbios-scope", Kind::Text),
+    option(48, "font-servers", Kind::Addresses),
+    option(49, "x-display-manager", Kind::Addresses),
+    option(50, "requested-ip-address", Kind::Address),
+    option(51, "ip-address-lease-time", Kind::U32),
+    option(52, "option-overload", Kind::U8),
+    option(53, "dhcp-message-type", Kind::U8),
+    option(54, "server-identifier", Kind::Address),
+    option(55, "parameter-request-list", Kind::Bytes),
+    option(56, "message", Kind::Text),
+    option(57, "maximum-dhcp-message-size", Kind::U16),
+    option(58, "renewal-time-value", Kind::U32),
+    option(59, "rebinding-time-value", Kind::U32),
+    option(60, "vendor-class-identifier", Kind::Bytes),
+    option(61, "client-identifier", Kind::Bytes),
+    option(62, "nwip-domain-name", Kind::Text),
+    option(63, "nwip-suboptions", Kind::Bytes),
+    option(64, "nisplus-domain", Kind::Text),
+    option(65, "nisplus-servers", Kind::Addresses),
+    option(66, "tftp-server-name", Kind::Text),
+    option(67, "bootfile-name", Kind::Text),
+    option(68, "mobile-ip-home-agent", Kind::Addresses),
+    option(69, "smtp-server", Kind::Addresses),
+    option(70, "pop3-server", Kind::Addresses),
+    option(71, "nntp-server", Kind::Addresses),
+    option(72, "www-server", Kind::Addresses),
+    option(73, "finger-server", Kind::Addresses),
+    option(74, "irc-server", Kind::Addresses),
+    option(75, "streettalk-server", Kind::Addresses),
+    option(76, "streettalk-directory-assistance-server", Kind::Addresses),
+    option(77, "user-class", Kind::Bytes),
+    option(78, "slp-directory-agent", Kind::Bytes),
+    option(79, "slp-service-scope", Kind::Bytes),
+    option(80, "rapid-commit", Kind::Empty),
+    option(81, "client-fqdn", Kind::Bytes),
+    option(82, "relay-agent-information", Kind::Bytes),
+    option(85, "nds-servers", Kind::Addresses),
+    option(86, "nds-tree-name", Kind::Text),
+    option(87, "nds-context", Kind::Text),
+    option(88, "bcms-controller-names", Kind::Domains),
+    option(89, "bcms-controller-address", Kind::Addresses),
+    option(90, "authentication", Kind::Bytes),
+    option(91, "client-last-transaction-time", Kind::U32),
+    option(92, "associated-ip", Kind::Addresses),
+    option(93, "client-system", Kind::U16List),
+    option(94, "client-ndi", Kind::Bytes),
+    option(97, "uuid-guid", Kind::Bytes),
+    option(98, "uap-servers", Kind::Text),
+    option(99, "geoconf-civic", Kind::Bytes),
+    option(100, "pcode", Kind::Text),
+    option(101, "tcode", Kind::Text),
+    option(108, "ipv6-only-preferred", Kind::U32),
+    option(112, "netinfo-server-address", Kind::Addresses),
+    option(113, "netinfo-server-tag", Kind::Text),
+    option(114, "captive-portal", Kind::Text),
+    option(116, "auto-config", Kind::U8),
+    option(117, "name-service-search", Kind::U16List),
+    option(118, "subnet-selection", Kind::Address),
+    option(119, "domain-search", Kind::Domains),
+    option(120, "sip-servers", Kind::Bytes),
+    option(121, "classless-static-route", Kind::Routes),
+    option(122, "cablelabs-client-configuration", Kind::Bytes),
+    option(123, "geoconf", Kind::Bytes),
+    option(124, "vendor-identifying-vendor-class", Kind::Bytes),
+    option(125, "vendor-identifying-vendor-options", Kind::Bytes),
+    option(132, "vlan-id", Kind::Text),
+    option(136, "pana-agent", Kind::Addresses),
+    option(137, "v4-lost", Kind::Domains),
+    option(138, "capwap-ac-v4", Kind::Addresses),
+    option(141, "sip-ua-cs-domains", Kind::Domains),
+    option(150, "tftp-server-address", Kind::Addresses),
+    option(159, "v4-portparams", Kind::Bytes),
+    option(160, "provisioning-url", Kind::Text),
+    option(161, "mud-url", Kind::Text),
+    option(208, "pxelinux-magic", Kind::Bytes),
+    option(209, "configuration-file", Kind::Text),
+    option(210, "path-prefix", Kind::Text),
+    option(211, "reboot-time", Kind::U32),
+    option(212, "sixrd", Kind::Bytes),
+    option(213, "v4-access-domain", Kind::Domains),
+    option(220, "subnet-allocation", Kind::Bytes),
+    option(221, "virtual-subnet-selection", Kind::Bytes),
+];
+
+const fn option(code: u8, name: &'static str, kind: Kind) -> OptionDef {
+    OptionDef { code, name, kind }
+}
+
+/// The option with this code.
+pub fn by_code(code: u8) -> Option<&'static OptionDef> {
+    let found = OPTIONS.binary_search_by_key(&code, |option| option.code).ok()?;
+    OPTIONS.get(found)
+}
+
+/// The option with this name.
+pub fn by_name(name: &str) -> Option<&'static OptionDef> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_rise_and_names_are_unique() {
+        assert!(OPTIONS.is_sorted_by(|a, b| a.code < b.code));
+        for option in OPTIONS {
+            assert_eq!(by_name(option.name), Some(option));
+            assert_eq!(by_code(option.code), Some(option));
+        }
+        assert_eq!(by_code(0), None);
+        assert_eq!(by_code(255), None);
+    }
+}

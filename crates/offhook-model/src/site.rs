@@ -1,0 +1,139 @@
+//! A whole site: everything the servers need to know, checked and derived.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::{Class, ClassId, DomainName, OptionRule, Origin, Phone, Scope, ScopeId};
+
+/// A site: one configuration file, checked, with everything derived that can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// What the site is called in logs.
+    pub name: String,
+    /// The voice zone: option 15, and the zone the DNS server is authoritative for.
+    pub zone: DomainName,
+    /// The DNS server.
+    pub dns: Dns,
+    /// The TFTP server, when there is one.
+    pub tftp: Option<Tftp>,
+    /// Servers of the zone: an A and a PTR record each.
+    pub hosts: Vec<Host>,
+    /// Pairs of CIC servers.
+    pub switchovers: Vec<Switchover>,
+    /// Subnets in which addresses are leased.
+    pub scopes: Vec<Scope>,
+    /// Phone families and other classes, in the order in which they are tried: the administrator's before
+    /// the catalogue's.
+    pub classes: Vec<Class>,
+    /// The inventory.
+    pub phones: Vec<Phone>,
+    /// Options for every client: the least specific level. 2, 4 or 42, 6, 15.
+    pub options: Vec<OptionRule>,
+}
+
+impl Site {
+    /// The scope with this id.
+    pub fn scope(&self, id: ScopeId) -> Option<&Scope> {
+        self.scopes.get(usize::from(id.0))
+    }
+
+    /// The class with this id.
+    pub fn class(&self, id: ClassId) -> Option<&Class> {
+        self.classes.get(usize::from(id.0))
+    }
+
+    /// Every scope with its id.
+    pub fn scope_ids(&self) -> impl Iterator<Item = (ScopeId, &Scope)> {
+        self.scopes.iter().enumerate().map(|(i, scope)| (ScopeId(i as u16), scope))
+    }
+
+    /// Every class with its id.
+    pub fn class_ids(&self) -> impl Iterator<Item = (ClassId, &Class)> {
+        self.classes.iter().enumerate().map(|(i, class)| (ClassId(i as u16), class))
+    }
+}
+
+/// The DNS server of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Addresses it listens on, port 53: option 6.
+    pub listen: Vec<SocketAddr>,
+    /// Zones somebody else serves, and who; `None` is the root, for every other name.
+    pub forward: BTreeMap<Option<DomainName>, Vec<SocketAddr>>,
+    /// How long resolvers may keep a record; seconds.
+    pub ttl: u32,
+    /// How long they may keep "there is none" (RFC 2308); seconds, at most 60.
+    pub negative_ttl: u32,
+}
+
+/// The TFTP server of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tftp {
+    /// The address it listens on, port 69: option 66.
+    pub listen: SocketAddr,
+    /// The directory it serves; absolute, or relative to the working directory.
+    pub root: PathBuf,
+}
+
+/// A server with an A and a PTR record: `[[host]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The full name, inside the zone.
+    pub name: DomainName,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The line that defines it.
+    pub origin: Origin,
+}
+
+/// A switchover pair of CIC servers: `[switchover]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switchover {
+    /// The provisioning name, inside the zone: one A record per host, no PTR.
+    pub name: DomainName,
+    /// The pair: full name and address of each.
+    pub hosts: Vec<(DomainName, Ipv4Addr)>,
+    /// Where phones fetch their configuration: option 160.
+    pub provisioning: Option<Provisioning>,
+    /// The ports of the SRV records.
+    pub sip: SipPorts,
+    /// The line that defines it.
+    pub origin: Origin,
+}
+
+impl Switchover {
+    /// The provisioning URL, as option 160 carries it: `http://provision.lab.voip:8088`.
+    pub fn url(&self) -> Option<String> {
+        self.provisioning
+            .as_ref()
+            .map(|Provisioning { scheme, port }| format!("{scheme}://{}:{port}", self.name))
+    }
+}
+
+/// Scheme and port of the provisioning URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provisioning {
+    /// `http`, `https`, `ftp` or `tftp`.
+    pub scheme: String,
+    /// The TCP (or, for TFTP, UDP) port.
+    pub port: u16,
+}
+
+/// Ports of SIP by transport; a transport without one has no SRV records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SipPorts {
+    /// `_sip._udp`.
+    pub udp: Option<u16>,
+    /// `_sip._tcp`.
+    pub tcp: Option<u16>,
+    /// `_sips._tcp`.
+    pub tls: Option<u16>,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.zone)
+    }
+}
