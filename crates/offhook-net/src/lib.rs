@@ -1,0 +1,20 @@
+//! Linux sockets: UDP with packet information, raw frames, interfaces.
+//!
+//! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`]. This is
+//! the only crate of the workspace that may hold `unsafe`, and only in [`mmsg`] and two socket options.
+
+mod datagram;
+mod error;
+mod frame;
+mod interface;
+mod mmsg;
+mod options;
+mod packet;
+mod poll;
+
+pub use datagram::{Datagram, DhcpSocket, Outgoing, RecvBatch};
+pub use error::{BindError, Recovery, recovery};
+pub use frame::{Frame, FrameError, UdpFrame};
+pub use interface::{Interface, interfaces};
+pub use packet::FrameSocket;
+pub use poll::{Poller, Ready, Waker};

@@ -1,0 +1,66 @@
+//! Socket options that neither nix nor socket2 offers as we need them.
+#![expect(unsafe_code, reason = "setsockopt with structures that no library wraps")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockAddr;
+
+use crate::Interface;
+
+/// How large a receive buffer is asked for, bytes: more than 10,000 datagrams of a boot storm at the kernel's
+/// accounting of some 2.3 KiB each.
+const RECEIVE_BUFFER: usize = 32 << 20;
+
+/// Makes the receive buffer as large as allowed, up to [`RECEIVE_BUFFER`]; returns what it is now, bytes.
+pub(crate) fn enlarge_receive_buffer(socket: &socket2::Socket) -> io::Result<usize> {
+    // Beyond net.core.rmem_max needs CAP_NET_ADMIN; up to it needs nothing.
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
+    // The kernel keeps twice what was asked for, half of it for its own bookkeeping.
+    Ok(socket.recv_buffer_size()? / 2)
+}
+
+/// Takes frames addressed to any MAC, not only the interface's, as long as the socket lives.
+pub(crate) fn promiscuous(socket: &impl AsFd, interface: &Interface) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: interface.index as libc::c_int,
+        mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    // SAFETY: `request` is a valid packet_mreq for the whole call and its size is passed along.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            size_of_val(&request) as libc::socklen_t,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// The address of an interface for a packet socket that speaks IPv4.
+pub(crate) fn link_address(interface: &Interface) -> SockAddr {
+    let link = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as libc::c_ushort,
+        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_ifindex: interface.index as libc::c_int,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let mut storage = socket2::SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_ll is one of the address types that sockaddr_storage has room and alignment for.
+    *unsafe { storage.view_as::<libc::sockaddr_ll>() } = link;
+    // SAFETY: the storage was filled with a sockaddr_ll just above, and this is its length.
+    unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
+}

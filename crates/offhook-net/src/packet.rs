@@ -1,0 +1,220 @@
+//! Raw frames: replies to clients that cannot answer ARP, and both ends of simulated phones.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use etherparse::IpDscp;
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::PollFlags;
+use nix::sys::socket::{self, MsgFlags};
+use offhook_model::Mac;
+use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
+
+use crate::mmsg::{self, Target};
+use crate::options::{enlarge_receive_buffer, link_address, promiscuous};
+use crate::poll::wait_for;
+use crate::{Frame, Interface, UdpFrame};
+
+/// An AF_PACKET socket on one interface, for IPv4 UDP. Needs CAP_NET_RAW. Non-blocking.
+#[derive(Debug)]
+pub struct FrameSocket {
+    socket: Socket,
+    interface: Interface,
+    link: SockAddr,
+    dscp: IpDscp,
+}
+
+impl FrameSocket {
+    /// For sending only: protocol 0, so the kernel copies no frame into it.
+    ///
+    /// # Errors
+    /// CAP_NET_RAW is missing.
+    pub fn open(interface: &Interface) -> io::Result<Self> {
+        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            interface: interface.clone(),
+            link: link_address(interface),
+            dscp: IpDscp::ZERO,
+        })
+    }
+
+    /// For sending and receiving UDP to `port`, or to any port without one. `promiscuous` takes frames to any
+    /// MAC address, as a crowd of simulated phones behind one interface needs. What this host sends itself
+    /// on the interface is not received.
+    ///
+    /// # Errors
+    /// CAP_NET_RAW is missing or the interface is gone.
+    pub fn open_receiving(
+        interface: &Interface,
+        promiscuous: bool,
+        port: Option<u16>,
+    ) -> io::Result<Self> {
+        let this = Self::open(interface)?;
+        enlarge_receive_buffer(&this.socket)?;
+        this.socket.attach_filter(&udp_filter(port))?;
+        if promiscuous {
+            self::promiscuous(&this.socket, interface)?;
+        }
+        // Last: only now does it receive, so nothing gets past the filter or in from other interfaces.
+        this.socket.bind(&this.link)?;
+        Ok(this)
+    }
+
+    /// The interface it is on.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Whether the interface was deleted, perhaps made anew: it is of no use any more.
+    pub fn is_stale(&self) -> bool {
+        !self.interface.is_current()
+    }
+
+    /// Marks everything sent from now on with this DSCP, 0 to 63.
+    ///
+    /// # Errors
+    /// It is above 63.
+    pub fn set_dscp(&mut self, dscp: u8) -> io::Result<()> {
+        self.dscp = IpDscp::try_new(dscp).map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    /// Sends a datagram in a frame of its own, from the interface's MAC address; no ARP. Waits at most 20 ms
+    /// for room in the socket's buffer.
+    ///
+    /// # Errors
+    /// As the kernel says ([`crate::recovery`] says what to do then), or the payload is too long.
+    pub fn send_udp(
+        &self,
+        destination_mac: Mac,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        self.send_udp_from(self.mac(), destination_mac, source, destination, payload)
+    }
+
+    /// [`Self::send_udp`] with another source MAC address than the interface's.
+    ///
+    /// # Errors
+    /// As [`Self::send_udp`].
+    pub fn send_udp_from(
+        &self,
+        source_mac: Mac,
+        destination_mac: Mac,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        let frame = UdpFrame { source_mac, destination_mac, source, destination, payload };
+        let mut result = Ok(());
+        self.send_batch(&[frame], |_, error| result = Err(error));
+        result
+    }
+
+    /// Sends many frames with few system calls, in order. One that fails is told to `failed` by its place and
+    /// does not keep the others back. Returns how many were sent.
+    pub fn send_batch(
+        &self,
+        frames: &[UdpFrame<'_>],
+        mut failed: impl FnMut(usize, io::Error),
+    ) -> usize {
+        let mut bytes =
+            Vec::with_capacity(frames.iter().map(|frame| frame.payload.len() + 42).sum());
+        let mut ends = Vec::with_capacity(frames.len());
+        for (place, frame) in frames.iter().enumerate() {
+            match frame.write(self.dscp, &mut bytes) {
+                Ok(()) => ends.push((place, bytes.len())),
+                Err(error) => failed(place, error.into()),
+            }
+        }
+        let mut start = 0;
+        let targets: Vec<Target<'_>> = ends
+            .iter()
+            .map(|(_, end)| {
+                let bytes = bytes.get(start..*end).unwrap_or_default();
+                start = *end;
+                Target { bytes, to: self.link.clone(), from: None }
+            })
+            .collect();
+        mmsg::send(self.as_fd(), &targets, |target, error| {
+            failed(ends.get(target).map_or(target, |(place, _)| *place), error);
+        })
+    }
+
+    /// The next UDP frame, read into `buffer`; none when there was none for `timeout`, which without one is
+    /// waited for for ever and with zero not at all. A frame longer than `buffer` is dropped, as is
+    /// everything that is not a whole UDP datagram.
+    ///
+    /// # Errors
+    /// As the kernel says; [`crate::recovery`] says what to do then.
+    pub fn recv<'a>(
+        &self,
+        buffer: &'a mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<Option<Frame<'a>>> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            match socket::recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+                // Twice, because a borrow that is returned from a loop ends with the function.
+                Ok(len) if buffer.get(..len).and_then(Frame::parse).is_some() => {
+                    return Ok(buffer.get(..len).and_then(Frame::parse));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+                    if left == Some(Duration::ZERO)
+                        || !wait_for(self.as_fd(), PollFlags::POLLIN, left)? && deadline.is_some()
+                    {
+                        return Ok(None);
+                    }
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn mac(&self) -> Mac {
+        self.interface.mac.unwrap_or(Mac([0; 6]))
+    }
+}
+
+impl AsFd for FrameSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A classic BPF program over an Ethernet frame: IPv4, UDP, no fragment but the first, to `port`.
+fn udp_filter(port: Option<u16>) -> Vec<SockFilter> {
+    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
+    const LOAD_HALF_AFTER_IP: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
+    const IP_HEADER_LENGTH: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const IF_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    // Jumps count the instructions to skip: to the last but one, take it, or the last, drop it.
+    let port_or_any = match port {
+        Some(port) => SockFilter::new(IF_EQUAL, 0, 1, u32::from(port)),
+        None => SockFilter::new(IF_EQUAL, 0, 0, 0),
+    };
+    vec![
+        SockFilter::new(LOAD_HALF, 0, 0, 12),
+        SockFilter::new(IF_EQUAL, 0, 8, 0x0800),
+        SockFilter::new(LOAD_BYTE, 0, 0, 23),
+        SockFilter::new(IF_EQUAL, 0, 6, 17),
+        SockFilter::new(LOAD_HALF, 0, 0, 20),
+        SockFilter::new(IF_BITS, 4, 0, 0x1fff),
+        SockFilter::new(IP_HEADER_LENGTH, 0, 0, 14),
+        SockFilter::new(LOAD_HALF_AFTER_IP, 0, 0, 14 + 2),
+        port_or_any,
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
+}
