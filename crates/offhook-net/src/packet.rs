@@ -56,7 +56,7 @@ impl FrameSocket {
     ) -> io::Result<Self> {
         let this = Self::open(interface)?;
         enlarge_receive_buffer(&this.socket)?;
-        this.socket.attach_filter(&udp_filter(port))?;
+        this.socket.attach_filter(&udp_filter(promiscuous, port))?;
         if promiscuous {
             self::promiscuous(&this.socket, interface)?;
         }
@@ -190,8 +190,9 @@ impl AsFd for FrameSocket {
     }
 }
 
-/// A classic BPF program over an Ethernet frame: IPv4, UDP, no fragment but the first, to `port`.
-fn udp_filter(port: Option<u16>) -> Vec<SockFilter> {
+/// A classic BPF program over an Ethernet frame: IPv4, UDP, no fragment but the first, to `port`; and for this
+/// host, or for anybody when `promiscuous`: on veth and on a bridge, others' frames come in without asking.
+fn udp_filter(promiscuous: bool, port: Option<u16>) -> Vec<SockFilter> {
     const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
     const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
     const LOAD_HALF_AFTER_IP: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
@@ -199,12 +200,17 @@ fn udp_filter(port: Option<u16>) -> Vec<SockFilter> {
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const IF_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    // Jumps count the instructions to skip: to the last but one, take it, or the last, drop it.
+    const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+    // No packet has type 255.
+    let unwanted_type = if promiscuous { 0xff } else { u32::from(libc::PACKET_OTHERHOST) };
     let port_or_any = match port {
         Some(port) => SockFilter::new(IF_EQUAL, 0, 1, u32::from(port)),
         None => SockFilter::new(IF_EQUAL, 0, 0, 0),
     };
+    // Jumps count the instructions to skip: none, or to the last, which drops the frame.
     vec![
+        SockFilter::new(LOAD_BYTE, 0, 0, PACKET_TYPE),
+        SockFilter::new(IF_EQUAL, 10, 0, unwanted_type),
         SockFilter::new(LOAD_HALF, 0, 0, 12),
         SockFilter::new(IF_EQUAL, 0, 8, 0x0800),
         SockFilter::new(LOAD_BYTE, 0, 0, 23),

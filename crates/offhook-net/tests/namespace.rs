@@ -1,0 +1,203 @@
+//! The sockets on real links: veth pairs in a network namespace of each test's own. Needs `unshare`
+//! (util-linux) and `ip` (iproute2), and user namespaces when not run as root; fails without.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::Duration;
+
+use offhook_net::{DhcpSocket, FrameSocket, Interface, Poller, RecvBatch};
+
+const SOON: Option<Duration> = Some(Duration::from_secs(2));
+const NOT_NOW: Option<Duration> = Some(Duration::from_millis(50));
+const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 250, 1, 5), 67);
+const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 250, 1, 100), 68);
+
+/// Runs `body` in a namespace where `voice0` (10.250.1.5/24) and `native0` (10.0.0.11/24) each have a peer
+/// without address, `voice1` and `native1`. The test runs itself again, under `unshare`.
+fn in_namespace(test: &str, body: impl FnOnce()) {
+    const INSIDE: &str = "OFFHOOK_NET_INSIDE_NAMESPACE";
+    if std::env::var_os(INSIDE).is_none() {
+        let run = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--net", "--"])
+            .arg(std::env::current_exe().expect("this test program"))
+            .args(["--exact", test, "--nocapture"])
+            .env(INSIDE, "1")
+            .output()
+            .expect("unshare cannot be run");
+        let [out, err] = [&run.stdout, &run.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        // A test that was not found would succeed as well.
+        assert!(run.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", run.status);
+        return;
+    }
+    ip("link set lo up");
+    for (name, peer, address) in
+        [("voice0", "voice1", "10.250.1.5/24"), ("native0", "native1", "10.0.0.11/24")]
+    {
+        ip(&format!("link add {name} type veth peer name {peer}"));
+        ip(&format!("address add {address} dev {name}"));
+        ip(&format!("link set {name} up"));
+        ip(&format!("link set {peer} up"));
+    }
+    body();
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip cannot be run");
+    assert!(status.success(), "ip {arguments}: {status}");
+}
+
+fn interface(name: &str) -> Interface {
+    Interface::named(name).expect(name)
+}
+
+/// A DISCOVER as a phone without an address sends it.
+fn broadcast(from: &FrameSocket, payload: &[u8]) {
+    let source = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+    let destination = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+    from.send_udp(offhook_model::Mac([0xff; 6]), source, destination, payload).expect("sent");
+}
+
+/// What `socket` has received within two seconds, and by which interface.
+fn receive_one(socket: &DhcpSocket) -> (Vec<u8>, Ipv4Addr, Ipv4Addr, u32) {
+    let poller = Poller::new().expect("a poller");
+    assert!(poller.wait(&[socket.as_fd()], SOON).expect("a wait").is_readable(0));
+    let mut batch = RecvBatch::new();
+    assert_eq!(socket.recv_batch(&mut batch).expect("received"), 1);
+    let datagram = batch.iter().next().expect("one");
+    (datagram.bytes.to_vec(), datagram.destination, datagram.local, datagram.interface)
+}
+
+#[test]
+fn each_link_has_its_own_socket_and_a_second_server_on_one_is_refused() {
+    in_namespace("each_link_has_its_own_socket_and_a_second_server_on_one_is_refused", || {
+        let (voice, native) = (interface("voice0"), interface("native0"));
+        let on_voice = DhcpSocket::bind(Some(&voice), 67).unwrap();
+        let on_native = DhcpSocket::bind(Some(&native), 67).unwrap();
+        for second in [Some(&voice), Some(&native), None] {
+            let error = DhcpSocket::bind(second, 67).unwrap_err();
+            assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse, "{error}");
+        }
+
+        // A broadcast is its own link's alone.
+        for (peer, socket, own, local) in [
+            ("voice1", &on_voice, &voice, [10, 250, 1, 5]),
+            ("native1", &on_native, &native, [10, 0, 0, 11]),
+        ] {
+            broadcast(&FrameSocket::open(&interface(peer)).unwrap(), peer.as_bytes());
+            let expected =
+                (peer.as_bytes().to_vec(), Ipv4Addr::BROADCAST, Ipv4Addr::from(local), own.index);
+            assert_eq!(receive_one(socket), expected);
+        }
+        let ready = Poller::new().unwrap().wait(&[on_voice.as_fd(), on_native.as_fd()], NOT_NOW);
+        assert!(ready.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_server_that_would_share_the_port_on_every_interface_is_found_out() {
+    in_namespace("a_server_that_would_share_the_port_on_every_interface_is_found_out", || {
+        let other =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        other.set_reuse_address(true).unwrap();
+        other.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 67).into()).unwrap();
+        let error = DhcpSocket::bind(Some(&interface("voice0")), 67).unwrap_err();
+        assert!(error.hint().unwrap().contains("dnsmasq"), "{error}");
+    });
+}
+
+#[test]
+fn a_raw_reply_reaches_a_client_that_answers_no_arp_with_its_own_mac_and_both_addresses() {
+    let name =
+        "a_raw_reply_reaches_a_client_that_answers_no_arp_with_its_own_mac_and_both_addresses";
+    in_namespace(name, || {
+        let (voice, peer) = (interface("voice0"), interface("voice1"));
+        let phone = FrameSocket::open_receiving(&peer, false, Some(68)).unwrap();
+        let server = FrameSocket::open(&voice).unwrap();
+        let to = peer.mac.unwrap();
+        // Another port, and another phone's MAC: neither is for this one.
+        server.send_udp(to, SERVER, SocketAddrV4::new(*CLIENT.ip(), 69), b"port").unwrap();
+        server.send_udp(offhook_model::Mac([2, 0, 0, 0, 0, 9]), SERVER, CLIENT, b"mac").unwrap();
+        server.send_udp(to, SERVER, CLIENT, b"yes").unwrap();
+
+        let mut buffer = [0; 2048];
+        let frame = phone.recv(&mut buffer, SOON).unwrap().unwrap();
+        assert_eq!(frame.payload, b"yes");
+        assert_eq!((frame.source, frame.destination), (SERVER, CLIENT));
+        assert_eq!((Some(frame.source_mac), frame.destination_mac), (voice.mac, to));
+        assert_eq!(phone.recv(&mut buffer, NOT_NOW).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_crowd_of_phones_shares_one_promiscuous_socket() {
+    in_namespace("a_crowd_of_phones_shares_one_promiscuous_socket", || {
+        let phones = FrameSocket::open_receiving(&interface("voice1"), true, Some(68)).unwrap();
+        let server = FrameSocket::open(&interface("voice0")).unwrap();
+        let macs = (0..200).map(|i| offhook_model::Mac([2, 0, 0, 0, 0, i]));
+        let frames: Vec<offhook_net::UdpFrame<'_>> = macs
+            .clone()
+            .map(|destination_mac| offhook_net::UdpFrame {
+                source_mac: server.interface().mac.unwrap(),
+                destination_mac,
+                source: SERVER,
+                destination: CLIENT,
+                payload: b"OFFER",
+            })
+            .collect();
+        assert_eq!(server.send_batch(&frames, |i, error| panic!("{i}: {error}")), 200);
+        let mut buffer = [0; 2048];
+        for mac in macs {
+            assert_eq!(phones.recv(&mut buffer, SOON).unwrap().unwrap().destination_mac, mac);
+        }
+        // A sending socket receives nothing, whatever is on the link.
+        let ready = Poller::new().unwrap().wait(&[server.as_fd()], Some(Duration::ZERO));
+        assert!(ready.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_datagram_whose_checksum_the_kernel_left_half_done_is_read() {
+    in_namespace("a_datagram_whose_checksum_the_kernel_left_half_done_is_read", || {
+        let voice = interface("voice0");
+        let phone = FrameSocket::open_receiving(&interface("voice1"), false, Some(68)).unwrap();
+        let server = DhcpSocket::bind(Some(&voice), 67).unwrap();
+        server.set_dscp(46).unwrap();
+        let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
+        server.send_to(b"OFFER", everyone, *SERVER.ip(), voice.index).unwrap();
+        let mut buffer = [0; 2048];
+        let frame = phone.recv(&mut buffer, SOON).unwrap().unwrap();
+        assert_eq!(
+            (frame.payload, frame.source, frame.destination),
+            (&b"OFFER"[..], SERVER, everyone)
+        );
+        assert_eq!(frame.destination_mac, offhook_model::Mac([0xff; 6]));
+        assert_eq!(buffer[15], 46 << 2, "the DSCP in the IPv4 header");
+    });
+}
+
+#[test]
+fn a_link_that_is_down_heals_and_one_that_was_made_anew_is_stale() {
+    in_namespace("a_link_that_is_down_heals_and_one_that_was_made_anew_is_stale", || {
+        let voice = interface("voice0");
+        let socket = DhcpSocket::bind(Some(&voice), 67).unwrap();
+        let frames = FrameSocket::open(&voice).unwrap();
+        let mac = offhook_model::Mac([2, 0, 0, 0, 0, 1]);
+
+        ip("link set voice0 down");
+        assert!(!interface("voice0").up);
+        let error = frames.send_udp(mac, SERVER, CLIENT, b"x").unwrap_err();
+        assert_eq!(offhook_net::recovery(&error), offhook_net::Recovery::Ignore, "{error}");
+        ip("link set voice0 up");
+        frames.send_udp(mac, SERVER, CLIENT, b"x").unwrap();
+        broadcast(&FrameSocket::open(&interface("voice1")).unwrap(), b"again");
+        assert_eq!(receive_one(&socket).0, b"again");
+        assert!(!socket.is_stale() && !frames.is_stale());
+
+        ip("link delete voice0");
+        ip("link add voice0 type veth peer name voice1");
+        assert!(socket.is_stale() && frames.is_stale());
+        let error = frames.send_udp(mac, SERVER, CLIENT, b"x").unwrap_err();
+        assert_eq!(offhook_net::recovery(&error), offhook_net::Recovery::Reopen, "{error}");
+    });
+}
