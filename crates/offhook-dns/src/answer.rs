@@ -1,0 +1,207 @@
+//! What is answered to what.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use rand::Rng;
+use rand::seq::SliceRandom;
+
+use crate::name::NameKey;
+use crate::nodes::{Found, Node, RrSet};
+use crate::reply::{Question, Reply};
+use crate::request::{Ignored, Request};
+use crate::zones::{Zone, Zones};
+
+const CLASS_IN: u16 = 1;
+const CLASS_ANY: u16 = 255;
+
+/// QTYPEs that are no record types (RFC 6895 section 3.1).
+mod qtype {
+    pub(super) const OPT: u16 = 41;
+    pub(super) const TKEY: u16 = 249;
+    pub(super) const TSIG: u16 = 250;
+    pub(super) const IXFR: u16 = 251;
+    pub(super) const AXFR: u16 = 252;
+    pub(super) const MAILB: u16 = 253;
+    pub(super) const MAILA: u16 = 254;
+    pub(super) const ANY: u16 = 255;
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A datagram: answers are at most what the client takes, and never more than [`crate::UDP_PAYLOAD`].
+    Udp,
+    /// A stream: answers are at most 65,535 octets.
+    Tcp,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The source address of the request.
+    pub address: IpAddr,
+    /// How it came.
+    pub transport: Transport,
+}
+
+/// What is to be done with a request.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Nothing.
+    Ignore(Ignored),
+    /// Send this.
+    Reply(Reply),
+    /// Ask these servers, then send what comes of it.
+    Forward(Forward),
+}
+
+/// A question somebody else has the answer to.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Who to ask, the first that answers wins; never empty.
+    pub servers: Arc<[SocketAddr]>,
+    /// What to ask.
+    pub question: Question,
+    /// RD of the request.
+    pub recursion_desired: bool,
+    /// CD of the request.
+    pub checking_disabled: bool,
+    /// DO of the request.
+    pub dnssec_ok: bool,
+    reply: Reply,
+}
+
+impl Forward {
+    /// What the client is sent when an upstream has answered.
+    pub fn answered(self, upstream: Message) -> Reply {
+        let mut reply = self.reply;
+        reply.fill(upstream);
+        reply
+    }
+
+    /// What the client is sent when none did: SERVFAIL.
+    pub fn failed(self) -> Reply {
+        self.reply.with(ResponseCode::ServFail)
+    }
+}
+
+/// Answers one message, as it came from the wire (over TCP: without its length).
+///
+/// `rng` decides the order of records that are to be spread over clients: switchover pairs come in random order.
+pub fn answer(zones: &Zones, packet: &[u8], client: Client, rng: &mut impl Rng) -> Outcome {
+    let request = match Request::read(packet) {
+        Ok(request) => request,
+        Err(ignored) => return Outcome::Ignore(ignored),
+    };
+    let mut reply = Reply::to(&request, client);
+    let opcode = reply.metadata.op_code;
+    // What follows the header of an operation we do not know, we cannot call malformed.
+    let known = matches!(opcode, OpCode::Query | OpCode::Update);
+    if request.malformed && known {
+        return Outcome::Reply(reply.with(ResponseCode::FormErr));
+    }
+    if request.edns.is_some_and(|edns| edns.version > 0) {
+        return Outcome::Reply(reply.with(ResponseCode::BADVERS));
+    }
+    match opcode {
+        OpCode::Query => {}
+        OpCode::Update => return Outcome::Reply(reply.with(ResponseCode::Refused)),
+        _ => return Outcome::Reply(reply.with(ResponseCode::NotImp)),
+    }
+    let Some(question) = reply.question.clone() else {
+        return Outcome::Reply(reply.with(ResponseCode::FormErr));
+    };
+    if !matches!(question.qclass, CLASS_IN | CLASS_ANY) {
+        return Outcome::Reply(reply.with(ResponseCode::Refused));
+    }
+    let refusal = match question.qtype {
+        qtype::AXFR | qtype::IXFR => Some(ResponseCode::Refused),
+        qtype::MAILA | qtype::MAILB => Some(ResponseCode::NotImp),
+        qtype::OPT | qtype::TKEY | qtype::TSIG => Some(ResponseCode::FormErr),
+        _ => None,
+    };
+    if let Some(code) = refusal {
+        return Outcome::Reply(reply.with(code));
+    }
+
+    reply.metadata.recursion_available = zones.upstreams.available_to(client.address);
+    match zones.find(&request.key) {
+        (Found::Node(node), Some(zone)) => {
+            reply.metadata.authoritative = question.qclass == CLASS_IN;
+            from_node(zones, zone, node, &question, &mut reply, rng);
+            Outcome::Reply(reply)
+        }
+        (Found::Missing { .. }, Some(zone)) => {
+            reply.metadata.authoritative = question.qclass == CLASS_IN;
+            reply.authorities.push(zone.negative.clone());
+            Outcome::Reply(reply.with(ResponseCode::NXDomain))
+        }
+        _ => match zones.upstreams.servers(&request.key) {
+            Some(servers) if reply.metadata.recursion_available => Outcome::Forward(Forward {
+                servers: Arc::clone(servers),
+                question,
+                recursion_desired: request.recursion_desired,
+                checking_disabled: request.checking_disabled,
+                dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
+                reply,
+            }),
+            _ => Outcome::Reply(reply.with(ResponseCode::Refused)),
+        },
+    }
+}
+
+/// The answer from a name that exists: its records, or that it has none of this type.
+fn from_node(
+    zones: &Zones,
+    zone: &Zone,
+    node: &Node,
+    question: &Question,
+    reply: &mut Reply,
+    rng: &mut impl Rng,
+) {
+    let set = match question.qtype {
+        // RFC 8482 section 4.1: one record set is answer enough.
+        qtype::ANY => node.rrsets.first(),
+        rtype => node.rrset(RecordType::from(rtype)),
+    };
+    let Some(set) = set else {
+        reply.authorities.push(zone.negative.clone());
+        return;
+    };
+    reply.answers = records(set, &question.name, rng);
+    let mut targets: Vec<&Name> = Vec::new();
+    for record in &reply.answers {
+        let target = match &record.data {
+            RData::SRV(srv) => &srv.target,
+            RData::NS(ns) => &ns.0,
+            _ => continue,
+        };
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    for target in targets {
+        let Some(node) = zones.nodes.node(NameKey::of(target).as_wire()) else { continue };
+        for rtype in [RecordType::A, RecordType::AAAA] {
+            if let Some(set) = node.rrset(rtype) {
+                reply.additionals.extend(records(set, target, rng));
+            }
+        }
+    }
+}
+
+/// A record set under the name it was asked by, in the order it is to be sent.
+fn records(set: &RrSet, owner: &Name, rng: &mut impl Rng) -> Vec<Record> {
+    let mut records: Vec<Record> = set
+        .data
+        .iter()
+        .map(|data| Record::from_rdata(owner.clone(), set.ttl, data.clone()))
+        .collect();
+    if set.shuffled() {
+        records.shuffle(rng);
+    }
+    records
+}

@@ -1,0 +1,34 @@
+//! Voice DNS: the zone, its reverse zones and the answers they give.
+//!
+//! [`Zones`] is an immutable snapshot of everything this server is authoritative for, derived from a site.
+//! [`answer`] takes one message as it came from the wire and says what to do with it: send a [`Reply`], ask
+//! somebody else ([`Forward`]), or stay silent ([`Ignored`]). No sockets, no clock, no logging: the shell in the
+//! program brings those, and swaps in a new snapshot when the zone changes.
+//!
+//! ```text
+//! bytes → Request (request.rs) → Zones::find (nodes.rs) → answer (answer.rs) → Reply (reply.rs) → bytes
+//! ```
+
+mod answer;
+mod build;
+mod name;
+mod nodes;
+mod reply;
+mod request;
+mod zones;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Client, Forward, Outcome, Transport, answer};
+pub use reply::{Question, Reply};
+pub use request::Ignored;
+pub use zones::Zones;
+
+/// The largest UDP payload we send and advertise, bytes: the largest that fits every path unfragmented.
+/// (RFC 9715, DNS flag day 2020.)
+pub const UDP_PAYLOAD: u16 = 1232;
+
+/// The longest time "there is no such name" may be remembered, seconds: phones that looked too early must not
+/// stay blind for longer.
+pub const MAX_NEGATIVE_TTL: u32 = 60;

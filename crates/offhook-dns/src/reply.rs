@@ -1,0 +1,191 @@
+//! An answer, and its wire form.
+
+use hickory_proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::{Name, Record};
+use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
+use hickory_proto::{ProtoError, op::Message};
+
+use crate::UDP_PAYLOAD;
+use crate::answer::{Client, Transport};
+use crate::request::Request;
+
+const HEADER: usize = 12;
+
+/// Octets of an OPT record without options.
+const OPT: usize = 11;
+
+/// A question, as it came: the case of the name is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// QNAME.
+    pub name: Name,
+    /// QTYPE, as on the wire.
+    pub qtype: u16,
+    /// QCLASS, as on the wire.
+    pub qclass: u16,
+}
+
+/// An answer to one request.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Id, flags, opcode and response code.
+    pub metadata: Metadata,
+    /// The question, when the request had exactly one.
+    pub question: Option<Question>,
+    /// The answer section.
+    pub answers: Vec<Record>,
+    /// The authority section.
+    pub authorities: Vec<Record>,
+    /// The additional section without OPT: helpful, never needed.
+    pub additionals: Vec<Record>,
+    /// OPT, if and only if the request had one.
+    pub edns: Option<Edns>,
+    /// The most octets the client takes.
+    limit: u16,
+}
+
+impl Reply {
+    /// An answer with nothing in it yet, NOERROR.
+    pub(crate) fn to(request: &Request, client: Client) -> Self {
+        let mut metadata =
+            Metadata::new(request.id, MessageType::Response, OpCode::from_u8(request.opcode));
+        metadata.recursion_desired = request.recursion_desired;
+        metadata.checking_disabled = request.checking_disabled;
+        let edns = request.edns.map(|theirs| {
+            let mut ours = Edns::new();
+            // RFC 3225 section 3: DO is copied.
+            ours.set_max_payload(UDP_PAYLOAD).set_dnssec_ok(theirs.dnssec_ok);
+            ours
+        });
+        let limit = match (client.transport, request.edns) {
+            (Transport::Tcp, _) => u16::MAX,
+            (Transport::Udp, Some(edns)) => edns.payload.clamp(512, UDP_PAYLOAD),
+            (Transport::Udp, None) => 512,
+        };
+        Self {
+            metadata,
+            question: request.question.clone(),
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            edns,
+            limit,
+        }
+    }
+
+    pub(crate) fn with(mut self, code: ResponseCode) -> Self {
+        self.metadata.response_code = code;
+        self
+    }
+
+    /// Takes over what an upstream answered; flags, question and OPT stay ours.
+    pub(crate) fn fill(&mut self, upstream: Message) {
+        self.metadata.response_code = upstream.metadata.response_code;
+        self.metadata.authentic_data = upstream.metadata.authentic_data;
+        self.answers = upstream.answers;
+        self.authorities = upstream.authorities;
+        self.additionals = upstream.additionals;
+    }
+
+    /// The message as it goes on the wire, never longer than the client takes.
+    ///
+    /// What does not fit is left out: record sets of the additional section silently, anything else with TC, and
+    /// then the client asks again over TCP.
+    ///
+    /// # Errors
+    /// When a record cannot be written, which no record of ours is.
+    pub fn encode(&self) -> Result<Vec<u8>, ProtoError> {
+        let mut wire = Vec::with_capacity(512);
+        let mut encoder = BinEncoder::new(&mut wire);
+        let room = usize::from(self.limit) - if self.edns.is_some() { OPT } else { 0 };
+        encoder.emit_vec(&[0; HEADER])?;
+
+        let mut metadata = self.metadata;
+        let mut counts = HeaderCounts::default();
+        if let Some(question) = &self.question {
+            question.name.emit(&mut encoder)?;
+            encoder.emit_u16(question.qtype)?;
+            encoder.emit_u16(question.qclass)?;
+            counts.queries = 1;
+        }
+        counts.answers = emit_section(&mut encoder, &self.answers, room, &mut metadata.truncation)?;
+        if !metadata.truncation {
+            counts.authorities =
+                emit_section(&mut encoder, &self.authorities, room, &mut metadata.truncation)?;
+        }
+        if !metadata.truncation {
+            counts.additionals = emit_whole_sets(&mut encoder, &self.additionals, room)?;
+        }
+        if let Some(edns) = &self.edns {
+            let mut edns = edns.clone();
+            edns.set_rcode_high(metadata.response_code.high());
+            edns.emit(&mut encoder)?;
+            counts.additionals += 1;
+        }
+
+        let mut header = Vec::with_capacity(HEADER);
+        Header { metadata, counts }.emit(&mut BinEncoder::new(&mut header))?;
+        if let Some(place) = wire.get_mut(..HEADER) {
+            place.copy_from_slice(&header);
+        }
+        Ok(wire)
+    }
+}
+
+/// Writes as many records as fit into `room` octets, and says how many; the first that does not fit sets
+/// `truncated`.
+fn emit_section(
+    encoder: &mut BinEncoder<'_>,
+    records: &[Record],
+    room: usize,
+    truncated: &mut bool,
+) -> Result<u16, ProtoError> {
+    let mut written = 0;
+    for record in records {
+        if !emit_if_it_fits(encoder, std::slice::from_ref(record), room)? {
+            *truncated = true;
+            break;
+        }
+        written += 1;
+    }
+    Ok(written)
+}
+
+/// Writes the record sets that fit as a whole: half a set looks like all of it (RFC 2181 section 5.1).
+fn emit_whole_sets(
+    encoder: &mut BinEncoder<'_>,
+    records: &[Record],
+    room: usize,
+) -> Result<u16, ProtoError> {
+    let mut written = 0;
+    for set in records.chunk_by(|a, b| a.name == b.name && a.record_type() == b.record_type()) {
+        if emit_if_it_fits(encoder, set, room)? {
+            // More than 65,535 records do not fit in 65,535 octets.
+            written += set.len() as u16;
+        }
+    }
+    Ok(written)
+}
+
+/// Writes all of these records, or none.
+fn emit_if_it_fits(
+    encoder: &mut BinEncoder<'_>,
+    records: &[Record],
+    room: usize,
+) -> Result<bool, ProtoError> {
+    let before = encoder.offset();
+    for record in records {
+        // The encoder's own limit will not do: it counts a name before it is compressed.
+        let fits = match record.emit(encoder) {
+            Ok(()) => encoder.offset() <= room,
+            Err(ProtoError::MaxBufferSizeExceeded(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if !fits {
+            encoder.set_offset(before);
+            encoder.trim();
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,75 @@
+//! The snapshot that answers come from.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hickory_proto::rr::{Name, Record};
+use ipnetwork::Ipv4Network;
+
+use crate::name::{NameKey, suffixes};
+use crate::nodes::{Found, Nodes};
+
+/// Everything this server answers: its own zones, and whom it asks for the others. Immutable; a change makes a
+/// new one, which shares with the old what did not change.
+#[derive(Clone, Debug)]
+pub struct Zones {
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) nodes: Nodes,
+    pub(crate) upstreams: Upstreams,
+}
+
+/// A zone we are authoritative for.
+#[derive(Clone, Debug)]
+pub(crate) struct Zone {
+    pub(crate) apex: Name,
+    /// The SOA as it goes with "there is none": its TTL is how long that holds (RFC 2308).
+    pub(crate) negative: Record,
+}
+
+impl Zones {
+    /// The apexes of the zones we are authoritative for, in presentation form, the forward zone first.
+    pub fn apexes(&self) -> impl Iterator<Item = String> {
+        self.zones.iter().map(|zone| zone.apex.to_ascii())
+    }
+
+    /// Where a name in lower-case wire form is, with the zone it is in.
+    pub(crate) fn find(&self, wire: &[u8]) -> (Found<'_>, Option<&Zone>) {
+        let found = self.nodes.find(wire);
+        let zone = match &found {
+            Found::Node(node) | Found::Missing { closest: node } => self.zones.get(node.zone),
+            Found::Outside => None,
+        };
+        (found, zone)
+    }
+}
+
+/// Who is asked for names outside our zones, and on whose behalf.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Upstreams {
+    /// By the top of what they serve; the root is everything.
+    pub(crate) servers: HashMap<NameKey, Arc<[SocketAddr]>>,
+    /// Networks we ask for.
+    pub(crate) networks: Vec<Ipv4Network>,
+    /// Single addresses we ask for: our own.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+impl Upstreams {
+    /// The servers of the longest configured suffix of a name in lower-case wire form.
+    pub(crate) fn servers(&self, wire: &[u8]) -> Option<&Arc<[SocketAddr]>> {
+        if self.servers.is_empty() {
+            return None;
+        }
+        suffixes(wire).find_map(|suffix| self.servers.get(suffix))
+    }
+
+    /// Whether somebody is asked on behalf of `client`: that is what "recursion available" says.
+    pub(crate) fn available_to(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        !self.servers.is_empty()
+            && (client.is_loopback()
+                || self.addresses.contains(&client)
+                || matches!(client, IpAddr::V4(v4) if self.networks.iter().any(|net| net.contains(v4))))
+    }
+}
