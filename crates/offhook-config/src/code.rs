@@ -1,0 +1,160 @@
+//! The kinds of mistakes.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($variant:ident $name:literal $description:literal)+) => {
+        /// A kind of mistake, by a name that is stable over releases.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $description] $variant,)+
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The stable name: `pool-outside-subnet`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// What it means, in one line.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => $description),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    // The file and its syntax.
+    UnreadableFile "unreadable-file" "The file cannot be read"
+    NotUtf8 "not-utf8" "The file is not UTF-8 text"
+    FileTooLarge "file-too-large" "The file is larger than any configuration"
+    Syntax "syntax" "This is not TOML"
+    DuplicateKey "duplicate-key" "A key or table is given twice"
+    UnknownKey "unknown-key" "No such key or table"
+    MissingKey "missing-key" "A required key or table is not there"
+    WrongType "wrong-type" "A value of another type is expected"
+
+    // Single values.
+    EmptyValue "empty-value" "A value that must not be empty is"
+    BadAddress "bad-address" "Not an IPv4 address"
+    BadListener "bad-listener" "Not an address to listen on"
+    BadSubnet "bad-subnet" "Not a subnet, or one too small to lease from"
+    BadRange "bad-range" "Not a range of addresses"
+    BadMac "bad-mac" "Not a MAC address"
+    BadOui "bad-oui" "Not the first three bytes of a MAC address"
+    BadName "bad-name" "Not a domain name"
+    BadInterface "bad-interface" "Not the name of a network interface"
+    BadDuration "bad-duration" "Not a duration"
+    OutOfRange "out-of-range" "A number or duration is too small or too large"
+    BadTimeZone "bad-time-zone" "Not an IANA time zone"
+    BadTimeOffset "bad-time-offset" "Not an offset from UTC"
+    BadScheme "bad-scheme" "Not a scheme that phones are provisioned by"
+    BadPath "bad-path" "Not a file name inside the TFTP root"
+    BadHex "bad-hex" "Not hexadecimal bytes"
+    BadChoice "bad-choice" "Not one of the words that are allowed here"
+    BadRoute "bad-route" "Not a classless route"
+
+    // Options.
+    UnknownOption "unknown-option" "No DHCP option of that name or number"
+    OptionNotSettable "option-not-settable" "The server sets this option itself"
+    OptionTooLong "option-too-long" "The payload does not fit into a DHCP message"
+    OptionTwice "option-twice" "One option under two names"
+    NotDerivable "not-derivable" "A class can give only what the site's facts provide"
+
+    // Names that refer to something.
+    UnknownHost "unknown-host" "No host of that name"
+    UnknownScope "unknown-scope" "No scope of that name"
+    UnknownClass "unknown-class" "No class of that name"
+
+    // Things that may be there only once.
+    DuplicateHost "duplicate-host" "Two hosts or switchovers of one name"
+    DuplicateAddress "duplicate-address" "Two hosts or phones with one address"
+    DuplicateScope "duplicate-scope" "Two scopes of one name"
+    DuplicateInterface "duplicate-interface" "Two scopes on one interface"
+    DuplicateVlan "duplicate-vlan" "Two scopes with one VLAN"
+    DuplicateClass "duplicate-class" "Two classes of one name"
+    DuplicatePhone "duplicate-phone" "Two phones with one MAC address or host name"
+    DuplicateListener "duplicate-listener" "Two listeners on one address and port"
+
+    // Scopes.
+    NoScope "no-scope" "There is no scope to lease addresses from"
+    OverlappingScopes "overlapping-scopes" "Two scopes share addresses"
+    OverlappingPools "overlapping-pools" "Two pools share addresses"
+    PoolOutsideSubnet "pool-outside-subnet" "A pool leaves the subnet of its scope"
+    PoolHoldsAddress "pool-holds-address" "A pool holds the address of a host, router or listener"
+    PoolHoldsNetwork "pool-holds-network" "A pool holds the network or broadcast address"
+    ExcludeOutsidePools "exclude-outside-pools" "An excluded address is in no pool"
+    ExcludeTooLarge "exclude-too-large" "Too many excluded addresses"
+    RouterOutsideSubnet "router-outside-subnet" "A router that its scope cannot reach"
+    ScopeWithoutAddresses "scope-without-addresses" "A scope with no pool and no phone of its own"
+    ShortLease "short-lease" "Leases so short that renewals are most of the traffic"
+    VoiceWithoutVlan "voice-without-vlan" "The voice scope of a native scope has no VLAN"
+    VoiceScopeWithVoice "voice-scope-with-voice" "A tagged scope that names a voice scope"
+    NativeWithoutVoice "native-without-voice" "A native scope with phones, and no way for them into the voice VLAN"
+
+    // Names and times.
+    ZoneAndOffset "time-zone-and-offset" "Both a time zone and a time offset"
+    Both4And42 "both-4-and-42" "A client would be given time servers in both option 4 and option 42"
+    TimeServerUnresolvable "time-server-unresolvable" "A time server's name has no address in the zone"
+    HostOutsideZone "host-outside-zone" "A host or switchover with a name that is not in the zone"
+    ForwardOwnZone "forward-own-zone" "The site's own zone is forwarded to somebody else"
+    SwitchoverEmpty "switchover-empty" "A switchover without hosts"
+    SwitchoverSingle "switchover-single" "A switchover with one host"
+    SwitchoverHostTwice "switchover-host-twice" "One host twice in a switchover"
+    SrvTargetWithoutAddress "srv-target-without-address" "An SRV record would point to a name without address"
+    ProvisioningUnresolvable "provisioning-unresolvable" "The host of option 160 has no address that phones could find"
+    UnspecifiedListener "unspecified-listener" "A listener on 0.0.0.0, which cannot be told to a phone"
+    NonstandardPort "nonstandard-port" "A listener on a port that no phone asks"
+    DnsUnreachable "dns-unreachable" "A scope whose clients cannot reach the DNS server"
+    TftpUnreachable "tftp-unreachable" "A scope whose phones cannot reach the TFTP server"
+
+    // Classes, phones and firmware.
+    ClassNeverMatches "class-never-matches" "A class that nothing is recognised by"
+    TftpForPolycom "tftp-for-polycom" "TFTP or VLAN options for phones that must not have them"
+    VlanOptionInVoiceScope "vlan-option-in-voice-scope" "Option 132 in a scope that is a VLAN itself"
+    VendorOptionForEveryone "vendor-option-for-everyone" "An option whose meaning differs by vendor, sent to everybody"
+    PhoneAddressOutsideScopes "phone-address-outside-scopes" "A phone's address is in no scope"
+    PhoneAddressTaken "phone-address-taken" "A phone's address belongs to something else"
+    FirmwareRootMissing "firmware-root-missing" "The TFTP root does not exist"
+    FirmwareMissing "firmware-missing" "A firmware image is not in the TFTP root"
+    FirmwareAmbiguous "firmware-ambiguous" "Several files match a firmware image but for letter case"
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_kebab_case() {
+        let names: BTreeSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for name in names {
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
+        }
+    }
+
+    #[test]
+    fn descriptions_are_one_line_without_a_full_stop() {
+        for code in Code::ALL {
+            assert!(!code.description().ends_with('.') && !code.description().contains('\n'));
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! From TOML text to an [`offhook_model::Site`], with every diagnostic at once.
+//!
+//! [`load`] reads a file; [`parse`] does the same for a text, with no I/O but through [`Files`]. Either gives
+//! a site or at least one error; warnings come with both. Facts are stated once: options 2, 6, 15, 42, 66,
+//! 132 and 160 follow from them, each with the line it follows from.
+
+mod check;
+mod code;
+mod derive;
+mod diagnostic;
+mod names;
+mod options;
+mod place;
+mod read;
+mod render;
+mod report;
+mod scalar;
+mod tree;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use offhook_model::{Site, Source};
+use toml::de::{DeTable, DeValue};
+
+pub use code::Code;
+pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
+
+use read::ClassFacts;
+#[cfg(test)]
+mod tests;
+
+use report::{Problem, Report, Span};
+use tree::Table;
+
+/// What became of a configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The site; there is one if and only if there is no error.
+    pub site: Option<Site>,
+    /// Every error and warning.
+    pub diagnostics: Diagnostics,
+}
+
+/// What the configuration asks of the file system.
+pub trait Files {
+    /// The regular files in `directory` and below, by their names relative to it, with `/` between
+    /// directories; `None` when there is no such directory. An implementation may stop after some ten
+    /// thousand.
+    fn list(&self, directory: &Path) -> Option<Vec<String>>;
+}
+
+/// A file larger than this is no configuration: bytes.
+const LARGEST: u64 = 8 << 20;
+
+/// Reads the configuration at `path` and lists the TFTP root it names. A file that cannot be read is a
+/// diagnostic as any other.
+pub fn load(path: &Path) -> Loaded {
+    let label = path.display().to_string();
+    let failed = |code, message: String, hint: &str| {
+        let report = Report::new(Source::Config(label.as_str().into()), "");
+        report.push(Problem::error(code, &(0..0), message).hint(hint));
+        Loaded { site: None, diagnostics: report.finish(&label, "") }
+    };
+    let too_large = || {
+        let message = format!("the file is larger than {} MiB", LARGEST >> 20);
+        failed(Code::FileTooLarge, message, "name the configuration, not an image or a log")
+    };
+    let unreadable = |error: std::io::Error| {
+        let message = format!("cannot read `{label}`: {error}");
+        failed(Code::UnreadableFile, message, "check the path and its permissions")
+    };
+    let bytes = match read_file(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return unreadable(error),
+    };
+    if bytes.len() as u64 > LARGEST {
+        return too_large();
+    }
+    let base = path.parent().unwrap_or(Path::new(""));
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(&label, base, text, &OnDisk),
+        Err(error) => {
+            let good =
+                String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+            let report = Report::new(Source::Config(label.as_str().into()), &good);
+            report.push(
+                Problem::error(
+                    Code::NotUtf8,
+                    &(good.len()..good.len()),
+                    "the file is not UTF-8 from here on",
+                )
+                .label("not UTF-8")
+                .hint("save the file as UTF-8; an editor may have used another encoding"),
+            );
+            Loaded { site: None, diagnostics: report.finish(&label, &good) }
+        }
+    }
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads the configuration in `text`. `label` is the file's name in diagnostics, `base` the directory that
+/// relative paths start from.
+pub fn parse(label: &str, base: &Path, text: &str, files: &dyn Files) -> Loaded {
+    let source = Source::Config(label.into());
+    with_tree(source, text, |root| {
+        let report = root.report;
+        let facts = read::read(root, &CATALOGUE);
+        check::all(&facts, &CATALOGUE, base, files, report);
+        // A fact that is missing although nothing was reported would be a mistake of this crate's own.
+        let site = derive::site(&facts, &CATALOGUE, base, report);
+        site.filter(|_| !report.has_errors())
+    })
+    .into_loaded(label, text)
+}
+
+/// A tree that was walked, and what was found in it.
+struct Walked<T> {
+    report: Report,
+    result: T,
+}
+
+impl Walked<Option<Site>> {
+    fn into_loaded(self, label: &str, text: &str) -> Loaded {
+        Loaded { site: self.result, diagnostics: self.report.finish(label, text) }
+    }
+}
+
+/// Parses `text`, reports what is not TOML, and walks the rest.
+fn with_tree<T>(source: Source, text: &str, walk: impl FnOnce(&Table<'_>) -> T) -> Walked<T> {
+    let mut report = Report::new(source, text);
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let mut headers = Vec::new();
+    collect_headers(tree.get_ref(), text, &mut headers);
+    let damage = report_syntax(&report, &tree, text, &errors);
+    report.set_damage(damage, headers);
+    let result = walk(&Table::new(&report, tree.get_ref(), 0..0, "this file"));
+    Walked { report, result }
+}
+
+/// Where tables with a header of their own start.
+fn collect_headers(table: &DeTable<'_>, text: &str, headers: &mut Vec<usize>) {
+    let mut add = |value: &toml::Spanned<DeValue<'_>>| {
+        if let DeValue::Table(inner) = value.get_ref() {
+            let start = value.span().start;
+            if text.get(start..).is_some_and(|rest| rest.starts_with('[')) {
+                headers.push(start);
+            }
+            collect_headers(inner, text, headers);
+        }
+    };
+    for value in table.values() {
+        add(value);
+        if let DeValue::Array(array) = value.get_ref() {
+            array.iter().for_each(&mut add);
+        }
+    }
+}
+
+/// Reports syntax errors, the first of each line; gives the places where values were lost.
+fn report_syntax(
+    report: &Report,
+    tree: &toml::Spanned<DeTable<'_>>,
+    text: &str,
+    errors: &[toml::de::Error],
+) -> Vec<Span> {
+    let mut damage: Vec<Span> = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        if error.message().starts_with("duplicate key") {
+            let key = text.get(span.clone()).unwrap_or_default();
+            let problem =
+                Problem::error(Code::DuplicateKey, &span, format!("`{key}` is given twice"))
+                    .label("given again here")
+                    .hint("leave one of them out");
+            let first = first_definition(tree.get_ref(), key, span.start);
+            report.push(match first {
+                Some(first) => problem.related(&first, "first given here"),
+                None => problem,
+            });
+            continue;
+        }
+        // What follows an error on its line is mostly a consequence of it.
+        let seen = damage.iter().any(|d| report.is_same_line(d.end, span.start));
+        damage.push(span.clone());
+        if !seen {
+            report.push(
+                Problem::error(Code::Syntax, &span, error.message().replace('\n', ", "))
+                    .label("not TOML")
+                    .hint(syntax_hint(report, text, &span)),
+            );
+        }
+    }
+    damage
+}
+
+/// The last key of this text before `before`: what a duplicate repeats.
+fn first_definition(table: &DeTable<'_>, text: &str, before: usize) -> Option<Span> {
+    let name = text.trim_matches(['"', '\'']);
+    let mut found: Option<Span> = None;
+    let mut pending = vec![table];
+    while let Some(table) = pending.pop() {
+        for (key, value) in table {
+            let span = key.span();
+            let later = found.as_ref().is_none_or(|found| span.start > found.start);
+            if key.get_ref() == name && span.start < before && later {
+                found = Some(span);
+            }
+            match value.get_ref() {
+                DeValue::Table(inner) => pending.push(inner),
+                DeValue::Array(array) => {
+                    pending.extend(array.iter().filter_map(|item| item.get_ref().as_table()));
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// What is most likely meant by a line that is not TOML.
+fn syntax_hint(report: &Report, text: &str, span: &Span) -> String {
+    let line = report.line_of(text, span.start).trim();
+    let value = line.split_once('=').map(|(_, value)| value.trim());
+    let odd = |c: char| line.split('#').next().is_some_and(|code| code.matches(c).count() % 2 == 1);
+    match value {
+        Some("") => "write a value after the `=`".to_owned(),
+        _ if odd('"') => "close the string with a `\"`".to_owned(),
+        Some(value) if !value.starts_with(['"', '\'', '[', '{']) => {
+            let bare = value.split('#').next().unwrap_or(value).trim();
+            format!("strings need quotes: \"{}\"", bare.trim_matches(['"', '\'']))
+        }
+        Some(value) if value.starts_with('[') && !value.contains(']') => {
+            "close the list with a `]`, with commas between its elements".to_owned()
+        }
+        Some(value) if value.starts_with('{') && !value.contains('}') => {
+            "close the table with a `}`, with commas between its keys".to_owned()
+        }
+        Some(_) => "check quotes, brackets and commas on this line".to_owned(),
+        None if line.starts_with("[[") => "a list of tables starts with [[name]]".to_owned(),
+        None if line.starts_with('[') => "a table starts with [name]".to_owned(),
+        None if line.contains(':') => "TOML has `key = value`, with `=`".to_owned(),
+        None => "write key = value, [table] or [[table]]".to_owned(),
+    }
+}
+
+/// The catalogue of phone families built into the program, as TOML.
+pub fn catalogue_toml() -> &'static str {
+    include_str!("catalogue.toml")
+}
+
+static CATALOGUE: LazyLock<Vec<ClassFacts>> =
+    LazyLock::new(|| with_tree(Source::Catalogue, catalogue_toml(), read::read_classes).result);
+
+/// The file system itself.
+struct OnDisk;
+
+/// More files than any TFTP root has.
+const MOST_FILES: usize = 10_000;
+
+impl Files for OnDisk {
+    fn list(&self, directory: &Path) -> Option<Vec<String>> {
+        std::fs::read_dir(directory).ok()?;
+        let mut names = Vec::new();
+        let mut pending: Vec<(PathBuf, String, u8)> = vec![(directory.into(), String::new(), 0)];
+        while let Some((path, prefix, depth)) = pending.pop() {
+            let Ok(entries) = std::fs::read_dir(&path) else { continue };
+            for entry in entries.flatten().take(MOST_FILES) {
+                let Ok(kind) = entry.file_type() else { continue };
+                let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+                if kind.is_dir() && depth < 8 {
+                    pending.push((entry.path(), format!("{name}/"), depth + 1));
+                } else if kind.is_file() || (kind.is_symlink() && entry.path().is_file()) {
+                    names.push(name);
+                }
+                if names.len() + pending.len() >= MOST_FILES {
+                    return Some(names);
+                }
+            }
+        }
+        Some(names)
+    }
+}
+
+pub(crate) use read::{read_non_empty, read_time_offset};

@@ -1,0 +1,121 @@
+//! `[[host]]` and `[switchover]`.
+
+use std::net::Ipv4Addr;
+
+use offhook_model::{DomainName, Provisioning, SipPorts};
+
+use super::SiteFacts;
+use crate::Code;
+use crate::names::Names;
+use crate::report::{Problem, Span};
+use crate::tree::{Field, List, Table, Value};
+
+pub(crate) struct HostFacts {
+    pub(crate) name: Field<DomainName>,
+    pub(crate) address: Field<Ipv4Addr>,
+    pub(crate) span: Span,
+    /// The name was lost to broken syntax: some name that looks unknown may be this host's.
+    pub(crate) lost: bool,
+}
+
+impl HostFacts {
+    pub(crate) fn read(table: &Table<'_>, site: &SiteFacts) -> Self {
+        let name = table.required("name", "\"vm40ic1\"", Value::name);
+        let lost = name.is_bad();
+        let name = qualified(table, name, site.zone.value());
+        let address = table.required("address", "\"10.250.1.151\"", Value::address);
+        table.finish();
+        Self { name, address, span: table.span.clone(), lost }
+    }
+}
+
+/// A name inside the zone; reports one that is not.
+fn qualified(
+    table: &Table<'_>,
+    name: Field<String>,
+    zone: Option<&DomainName>,
+) -> Field<DomainName> {
+    let Field::Good(text) = name else { return Field::Bad };
+    let Some(full) = super::qualify(&text.value, zone) else { return Field::Bad };
+    if zone.is_some_and(|zone| !full.is_within(zone)) {
+        let zone = zone.map(ToString::to_string).unwrap_or_default();
+        table.report.push(
+            Problem::error(
+                Code::HostOutsideZone,
+                &text.span,
+                format!("`{full}` is not in the zone `{zone}`"),
+            )
+            .label("another zone")
+            .hint(format!("write a name in `{zone}`, without a dot at its end")),
+        );
+        return Field::Bad;
+    }
+    Field::Good(crate::report::Spanned::new(full, text.span))
+}
+
+pub(crate) struct SwitchoverFacts {
+    pub(crate) name: Field<DomainName>,
+    /// Full name and address of each; an address that is unreadable is none.
+    pub(crate) hosts: Field<List<(DomainName, Option<Ipv4Addr>)>>,
+    pub(crate) provisioning: Field<Provisioning>,
+    pub(crate) sip: SipPorts,
+    pub(crate) span: Span,
+}
+
+const SCHEMES: [(&str, (&str, u16)); 4] = [
+    ("http", ("http", 8088)),
+    ("https", ("https", 8089)),
+    ("ftp", ("ftp", 21)),
+    ("tftp", ("tftp", 69)),
+];
+
+impl SwitchoverFacts {
+    pub(crate) fn read(table: &Table<'_>, names: &Names) -> Self {
+        let name = table.required("name", "\"provision\"", Value::name);
+        let name = qualified(table, name, names.zone());
+        let hosts = table.required("hosts", "[\"vm40ic1\", \"vm40ic2\"]", |value| {
+            value.list("host names", |item| pair_host(item, names))
+        });
+        let provisioning = table.field("provisioning", |value| {
+            provisioning(&value.table("[switchover] provisioning")?)
+        });
+        let sip = table
+            .field("sip", |value| Some(sip(&value.table("[switchover] sip")?)))
+            .into_value()
+            .unwrap_or_default();
+        table.finish();
+        Self { name, hosts, provisioning, sip, span: table.span.clone() }
+    }
+}
+
+fn pair_host(value: &Value<'_>, names: &Names) -> Option<(DomainName, Option<Ipv4Addr>)> {
+    let text = value.string_for("a string with a host's name", None)?;
+    if text.parse::<Ipv4Addr>().is_ok() {
+        value.bad(
+            Code::UnknownHost,
+            format!("`{text}` is an address, not the name of a host"),
+            "add a [[host]] with this address and write its name here",
+        );
+        return None;
+    }
+    names.host(value, text)
+}
+
+fn provisioning(table: &Table<'_>) -> Option<Provisioning> {
+    let scheme = table.field("scheme", |value| value.choice(Code::BadScheme, &SCHEMES));
+    let port = table.field("port", |value| value.integer::<u16>(1, 65_535));
+    table.finish();
+    if scheme.is_bad() || port.is_bad() {
+        return None;
+    }
+    let (scheme, default) = scheme.into_value().unwrap_or(("http", 8088));
+    let port = port.into_value().unwrap_or(default);
+    Some(Provisioning { scheme: scheme.to_owned(), port })
+}
+
+fn sip(table: &Table<'_>) -> SipPorts {
+    let port = |key| table.field(key, |value| value.integer::<u16>(1, 65_535)).into_value();
+    let ports = SipPorts { udp: port("udp"), tcp: port("tcp"), tls: port("tls") };
+    table.finish();
+    ports
+}

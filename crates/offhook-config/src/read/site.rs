@@ -1,0 +1,127 @@
+//! `[site]`.
+
+use jiff::civil;
+use jiff::tz::TimeZoneDatabase;
+use offhook_model::DomainName;
+
+use crate::Code;
+use crate::report::{Problem, Spanned};
+use crate::tree::{Field, Table, Value};
+
+pub(crate) struct SiteFacts {
+    pub(crate) name: Field<String>,
+    pub(crate) zone: Field<DomainName>,
+    /// Seconds east of UTC, standard time.
+    pub(crate) offset: Option<Spanned<i32>>,
+}
+
+impl SiteFacts {
+    pub(crate) fn read(table: Option<Table<'_>>, root: &Table<'_>) -> Self {
+        let Some(table) = table else {
+            super::network::missing_section(root, "site", "[site] with zone = \"lab.voip\"");
+            return Self { name: Field::Absent, zone: Field::Bad, offset: None };
+        };
+        let name = table.field("name", Value::text);
+        let zone = table.required("zone", "\"lab.voip\"", Value::domain);
+        let time_zone = table.field("time_zone", time_zone);
+        let time_offset = table.field("time_offset", time_offset);
+        if let (Field::Good(zone), Field::Good(offset)) = (&time_zone, &time_offset) {
+            table.report.push(
+                Problem::error(
+                    Code::ZoneAndOffset,
+                    &offset.span,
+                    "`time_zone` and `time_offset` are both given",
+                )
+                .label("one of the two is enough")
+                .related(&zone.span, "the time zone is given here")
+                .hint("leave out `time_offset`; the zone gives its standard offset"),
+            );
+        }
+        table.finish();
+        let offset = time_zone.good().or(time_offset.good()).cloned();
+        Self { name, zone, offset }
+    }
+}
+
+/// The standard offset of an IANA time zone, seconds east of UTC. Phones add daylight saving themselves.
+fn time_zone(value: &Value<'_>) -> Option<i32> {
+    let text = value.string()?;
+    let database = TimeZoneDatabase::bundled();
+    let Ok(zone) = database.get(text) else {
+        let names: Vec<_> = database.available().map(|name| name.to_string()).collect();
+        let hint = match crate::words::nearest(text, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "write a name such as \"America/New_York\", or use `time_offset`".to_owned(),
+        };
+        value.bad(Code::BadTimeZone, format!("`{text}` is not an IANA time zone"), hint);
+        return None;
+    };
+    // The rules in force by then, whichever season is winter; daylight saving is the larger offset of the
+    // two, in Dublin too, whose law calls summer time the standard.
+    [1, 7]
+        .into_iter()
+        .filter_map(|month| {
+            let moment = zone.to_timestamp(civil::date(2037, month, 15).at(12, 0, 0, 0)).ok()?;
+            Some(zone.to_offset(moment).seconds())
+        })
+        .min()
+}
+
+/// Seconds east of UTC of `"-05:00"` or of a number of seconds.
+pub(crate) fn time_offset(value: &Value<'_>) -> Option<i32> {
+    const MOST: i32 = 16 * 3600;
+    if value.as_integer().is_some() {
+        return value.integer((-MOST).into(), MOST.into());
+    }
+    let text = value.string_for("a string with an offset from UTC", None)?;
+    let seconds = parse_offset(text).filter(|seconds| (-MOST..=MOST).contains(seconds));
+    if seconds.is_none() {
+        value.bad(
+            Code::BadTimeOffset,
+            format!("`{text}` is not an offset from UTC"),
+            "write sign, hours and minutes, east of UTC positive, as in \"-05:00\"",
+        );
+    }
+    seconds
+}
+
+fn parse_offset(text: &str) -> Option<i32> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+')?),
+    };
+    let (hours, minutes) = match rest.split_once(':') {
+        Some((hours, minutes)) if minutes.len() == 2 => (hours, minutes),
+        Some(_) => return None,
+        None => (rest, "00"),
+    };
+    if hours.is_empty() || hours.len() > 2 {
+        return None;
+    }
+    let number = |digits: &str| digits.parse::<u8>().ok().map(i32::from);
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_east_are_positive() {
+        for (text, seconds) in [
+            ("-05:00", Some(-18_000)),
+            ("+05:30", Some(19_800)),
+            ("-5:00", Some(-18_000)),
+            ("+1", Some(3600)),
+            ("05:00", None),
+            ("-05:60", None),
+            ("-05:0", None),
+            ("--5:00", None),
+            ("-", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_offset(text), seconds, "{text}");
+        }
+    }
+}

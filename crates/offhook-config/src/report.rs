@@ -1,0 +1,204 @@
+//! Where the reader puts what it finds wrong, and how byte offsets become lines and columns.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use offhook_model::{Origin, Source};
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Related, Severity};
+use crate::{Code, place::Lines};
+
+/// A byte range of the file.
+pub(crate) type Span = Range<usize>;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Spanned<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
+}
+
+impl<T> Spanned<T> {
+    pub(crate) fn new(value: T, span: Span) -> Self {
+        Self { value, span }
+    }
+}
+
+/// A diagnostic that does not know its line yet.
+#[must_use = "a problem must be pushed to the report"]
+pub(crate) struct Problem {
+    severity: Severity,
+    code: Code,
+    span: Span,
+    message: String,
+    label: String,
+    related: Vec<Related>,
+    hint: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn error(code: Code, span: &Span, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            span: span.clone(),
+            message: message.into(),
+            label: String::new(),
+            related: Vec::new(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn warning(code: Code, span: &Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
+    pub(crate) fn related(mut self, span: &Span, label: impl Into<String>) -> Self {
+        self.related.push(Related { span: span.clone(), label: label.into() });
+        self
+    }
+}
+
+/// Everything found wrong with one text.
+pub(crate) struct Report {
+    source: Source,
+    lines: Lines,
+    problems: RefCell<Vec<Problem>>,
+    /// Keys that the reader asked for, as `section.key`: what the reference configuration must show.
+    known: RefCell<BTreeSet<String>>,
+    damage: Vec<Span>,
+    headers: Vec<usize>,
+}
+
+/// More than this is a wrong file, not a file with mistakes.
+const MOST: usize = 1000;
+
+impl Report {
+    pub(crate) fn new(source: Source, text: &str) -> Self {
+        Self {
+            source,
+            lines: Lines::new(text),
+            problems: RefCell::default(),
+            known: RefCell::default(),
+            damage: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Tells where the syntax is broken, and where tables start.
+    pub(crate) fn set_damage(&mut self, damage: Vec<Span>, mut headers: Vec<usize>) {
+        headers.sort_unstable();
+        self.damage = damage;
+        self.headers = headers;
+    }
+
+    pub(crate) fn push(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// Whether the syntax is broken in `span` or in the rest of its last line: what was read from there is
+    /// not what was meant.
+    pub(crate) fn is_damaged(&self, span: &Span) -> bool {
+        let end = self.lines.line_end(span.end);
+        self.damage.iter().any(|d| d.start <= end && span.start <= d.end)
+    }
+
+    /// Whether the syntax is broken somewhere between the table header that starts at `start` and the next.
+    pub(crate) fn is_section_damaged(&self, start: usize) -> bool {
+        let next = self.headers.partition_point(|&header| header <= start);
+        let end = self.headers.get(next).copied().unwrap_or(usize::MAX);
+        self.damage.iter().any(|d| d.end >= start && d.start < end)
+    }
+
+    /// Whether the value at `span` is an inline table.
+    pub(crate) fn is_inline(&self, span: &Span) -> bool {
+        self.lines.text().as_bytes().get(span.start) == Some(&b'{')
+    }
+
+    pub(crate) fn is_same_line(&self, one: usize, other: usize) -> bool {
+        self.lines.line_start(one) == self.lines.line_start(other)
+    }
+
+    /// The line of `text` that holds `offset`.
+    pub(crate) fn line_of<'t>(&self, text: &'t str, offset: usize) -> &'t str {
+        text.get(self.lines.line_start(offset)..self.lines.line_end(offset)).unwrap_or_default()
+    }
+
+    pub(crate) fn is_any_damage(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(|p| p.severity == Severity::Error)
+    }
+
+    pub(crate) fn know(&self, section: &str, key: &str) {
+        self.known.borrow_mut().insert(format!("{section}.{key}"));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn known_keys(&self) -> BTreeSet<String> {
+        self.known.borrow().clone()
+    }
+
+    /// The line of `span`, as the origin of a fact that is written there.
+    pub(crate) fn origin(&self, span: &Span) -> Origin {
+        Origin { source: self.source.clone(), line: self.lines.place(span.start).0, derived: None }
+    }
+
+    /// The line of `span`, as the origin of something derived from what is written there.
+    pub(crate) fn derived(&self, span: &Span, derived: &'static str) -> Origin {
+        Origin { derived: Some(derived), ..self.origin(span) }
+    }
+
+    pub(crate) fn finish(self, file: &str, text: &str) -> Diagnostics {
+        let file: Arc<str> = file.into();
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|p| (p.span.start, p.span.end, p.severity));
+        problems.truncate(MOST);
+        let list = problems
+            .into_iter()
+            .map(|problem| {
+                let span = self.lines.clamp(problem.span);
+                let (line, column) = self.lines.place(span.start);
+                let (end_line, end_column) = self.lines.place(span.end);
+                Diagnostic {
+                    severity: problem.severity,
+                    code: problem.code,
+                    message: problem.message,
+                    file: file.clone(),
+                    line,
+                    column,
+                    end_line,
+                    end_column,
+                    span,
+                    label: problem.label,
+                    related: problem
+                        .related
+                        .into_iter()
+                        .map(|r| Related { span: self.lines.clamp(r.span), label: r.label })
+                        .collect(),
+                    hint: problem.hint,
+                }
+            })
+            .collect();
+        Diagnostics { file, text: text.into(), list }
+    }
+}

@@ -1,0 +1,344 @@
+//! Single values: addresses, names, durations.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnetwork::Ipv4Network;
+use offhook_model::{AddressRange, DomainName, Mac, RangeError};
+
+use crate::Code;
+use crate::tree::Value;
+
+impl Value<'_> {
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
+        let text = self.string_for("a string with an IPv4 address", None)?;
+        match parse_address(text) {
+            Ok(address) => Some(address),
+            Err(hint) => {
+                self.bad(Code::BadAddress, format!("`{text}` is not an IPv4 address"), hint);
+                None
+            }
+        }
+    }
+
+    /// `ADDRESS` or `ADDRESS:PORT`.
+    pub(crate) fn listener(&self, port: u16) -> Option<SocketAddr> {
+        let text = self.string_for("a string with an address", None)?;
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(SocketAddr::new(address, port));
+        }
+        if let Ok(listener) = text.parse::<SocketAddr>().or_else(|e| {
+            let (host, port) = text.rsplit_once(':').ok_or(e.clone())?;
+            let address = host.parse::<IpAddr>().map_err(|_| e.clone())?;
+            Ok::<_, std::net::AddrParseError>(SocketAddr::new(
+                address,
+                port.parse().map_err(|_| e)?,
+            ))
+        }) && listener.port() != 0
+        {
+            return Some(listener);
+        }
+        self.bad(
+            Code::BadListener,
+            format!("`{text}` is not an address to listen on"),
+            format!("write an address, or address and port: \"10.0.0.11\" or \"10.0.0.11:{port}\""),
+        );
+        None
+    }
+
+    pub(crate) fn subnet(&self) -> Option<Ipv4Network> {
+        let text = self.string_for("a string with a subnet", None)?;
+        let bad = |message: String, hint: String| {
+            self.bad(Code::BadSubnet, message, hint);
+            None
+        };
+        let Some((address, prefix)) = text.split_once('/') else {
+            return bad(
+                format!("`{text}` is not a subnet"),
+                "write address and prefix length, as in \"10.0.0.0/24\"".to_owned(),
+            );
+        };
+        let subnet = match (parse_address(address), prefix.parse::<u8>()) {
+            (Ok(address), Ok(prefix)) => Ipv4Network::new(address, prefix).ok(),
+            // A netmask in dots is as good as a prefix length.
+            (Ok(address), Err(_)) => prefix
+                .parse::<Ipv4Addr>()
+                .ok()
+                .and_then(|mask| Ipv4Network::with_netmask(address, mask).ok()),
+            (Err(_), _) => None,
+        };
+        let Some(subnet) = subnet else {
+            return bad(
+                format!("`{text}` is not a subnet"),
+                "write address and prefix length, as in \"10.0.0.0/24\"".to_owned(),
+            );
+        };
+        if subnet.ip() != subnet.network() {
+            return bad(
+                format!("`{text}` is an address in a subnet, not the subnet"),
+                format!("the subnet is \"{}/{}\"", subnet.network(), subnet.prefix()),
+            );
+        }
+        if !(8..=30).contains(&subnet.prefix()) {
+            return bad(
+                format!("a /{} cannot be leased from", subnet.prefix()),
+                "write a prefix length from 8 to 30".to_owned(),
+            );
+        }
+        Some(subnet)
+    }
+
+    pub(crate) fn range(&self) -> Option<AddressRange> {
+        let text = self.string_for("a string with a range of addresses", None)?;
+        match text.parse() {
+            Ok(range) => Some(range),
+            Err(error) => {
+                let hint = match (error, text.split_once('-')) {
+                    (RangeError::Reversed, Some((first, last))) => {
+                        format!("did you mean \"{}-{}\"?", last.trim(), first.trim())
+                    }
+                    _ => "write first and last address, as in \"10.0.0.100-10.0.0.199\"".to_owned(),
+                };
+                self.bad(Code::BadRange, format!("`{text}`: {error}"), hint);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn mac(&self) -> Option<Mac> {
+        let text = self.string_for("a string with a MAC address", None)?;
+        match text.parse() {
+            Ok(mac) => Some(mac),
+            Err(error) => {
+                let hint = "write twelve hex digits, as in \"00:90:8f:12:34:56\"";
+                self.bad(Code::BadMac, format!("`{text}`: {error}"), hint);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn oui(&self) -> Option<[u8; 3]> {
+        let text = self.string_for("a string with an OUI", None)?;
+        let digits: String = text.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
+        match parse_hex(&digits).as_deref() {
+            Some(&[a, b, c]) => Some([a, b, c]),
+            _ => {
+                self.bad(
+                    Code::BadOui,
+                    format!("`{text}` is not the first three bytes of a MAC address"),
+                    "write six hex digits, as in \"00:90:8f\"",
+                );
+                None
+            }
+        }
+    }
+
+    /// A name as it is written, known to fit on the wire.
+    pub(crate) fn name(&self) -> Option<String> {
+        let text = self.string_for("a string with a name", None)?;
+        match text.parse::<DomainName>() {
+            Ok(_) => Some(text.to_owned()),
+            Err(error) => {
+                self.bad(
+                    Code::BadName,
+                    format!("`{text}` is not a domain name: {error}"),
+                    "use letters, digits, `-` and `_`, with dots between labels",
+                );
+                None
+            }
+        }
+    }
+
+    pub(crate) fn domain(&self) -> Option<DomainName> {
+        self.name()?.parse().ok()
+    }
+
+    pub(crate) fn hex(&self) -> Option<Vec<u8>> {
+        let text = self.string_for("a string of hex digits", None)?;
+        let bytes = parse_hex(text);
+        if bytes.is_none() {
+            self.bad(
+                Code::BadHex,
+                format!("`{text}` is not hexadecimal"),
+                "write two hex digits a byte, as in \"00 00 36 3d\" or \"0000363d\"",
+            );
+        }
+        bytes
+    }
+
+    /// A duration of whole seconds within bounds, as `"8h"` or as a number of seconds.
+    pub(crate) fn duration(&self, least: u64, most: u64) -> Option<Duration> {
+        let seconds = match self.as_integer() {
+            Some(number) => u64::try_from(number).ok(),
+            None => {
+                let text = self.string_for("a duration such as \"8h\"", None)?;
+                let Some(seconds) = parse_duration(text) else {
+                    self.bad(
+                        Code::BadDuration,
+                        format!("`{text}` is not a duration"),
+                        duration_hint(text),
+                    );
+                    return None;
+                };
+                Some(seconds)
+            }
+        };
+        match seconds {
+            Some(seconds) if (least..=most).contains(&seconds) => {
+                Some(Duration::from_secs(seconds))
+            }
+            _ => {
+                self.bad(
+                    Code::OutOfRange,
+                    format!(
+                        "this is not between {} and {}",
+                        format_duration(least),
+                        format_duration(most)
+                    ),
+                    format!(
+                        "write a duration from \"{}\" to \"{}\"",
+                        format_duration(least),
+                        format_duration(most)
+                    ),
+                );
+                None
+            }
+        }
+    }
+
+    /// One of several words.
+    pub(crate) fn choice<T: Copy>(&self, code: Code, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.string()?;
+        let found = choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
+        if found.is_none() {
+            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+            let allowed = crate::words::list(&words);
+            let hint = match crate::words::nearest(text, words) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("write one of {allowed}"),
+            };
+            self.bad(code, format!("`{text}` is not one of {allowed}"), hint);
+        }
+        found
+    }
+}
+
+fn parse_address(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| {
+        let parts: Vec<_> = text.split('.').collect();
+        if text.contains('/') {
+            return "leave out the prefix length".to_owned();
+        }
+        if text.parse::<std::net::Ipv6Addr>().is_ok() {
+            return "DHCPv4 needs an IPv4 address".to_owned();
+        }
+        if parts.len() == 4
+            && let Some(part) = parts.iter().find(|part| part.parse::<u8>().is_err())
+            && !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+        {
+            return format!("`{part}` is above 255");
+        }
+        if parts.len() == 4
+            && let Some(part) = parts.iter().find(|part| part.len() > 1 && part.starts_with('0'))
+        {
+            return format!("leave out the leading zero of `{part}`");
+        }
+        "write four numbers from 0 to 255, as in \"10.0.0.11\"".to_owned()
+    })
+}
+
+/// Hex digits in pairs; spaces and colons between bytes do not count.
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace() && *c != ':')
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect();
+    let digits = digits?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+const UNITS: [(&str, u64); 5] = [("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
+
+/// Whole seconds of `8h`, `90m`, `1h30m` and the like.
+fn parse_duration(text: &str) -> Option<u64> {
+    let mut rest = text.trim();
+    let mut total: u64 = 0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at(digits);
+        let number: u64 = number.parse().ok()?;
+        let (unit, seconds) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
+        total = total.checked_add(number.checked_mul(*seconds)?)?;
+        rest = tail.strip_prefix(unit)?.trim_start();
+    }
+    Some(total)
+}
+
+fn duration_hint(text: &str) -> String {
+    let text = text.trim();
+    let form = "write numbers with w, d, h, m or s, as in \"8h\" or \"1h30m\"";
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return format!("add a unit (\"{text}s\"), or leave out the quotes for seconds");
+    }
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim();
+    match UNITS.iter().find(|(short, _)| unit.to_ascii_lowercase().starts_with(short)) {
+        Some((short, _)) if !number.is_empty() && unit.chars().all(char::is_alphabetic) => {
+            format!("did you mean \"{number}{short}\"?")
+        }
+        _ => form.to_owned(),
+    }
+}
+
+/// The shortest spelling in one unit.
+pub(crate) fn format_duration(seconds: u64) -> String {
+    UNITS
+        .iter()
+        .find(|(_, unit)| seconds.is_multiple_of(*unit) && seconds >= *unit)
+        .map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [
+            ("8h", Some(28_800)),
+            ("90m", Some(5400)),
+            ("1d", Some(86_400)),
+            ("3600s", Some(3600)),
+            ("1h30m", Some(5400)),
+            ("1h 30m", Some(5400)),
+            ("infinite", None),
+            ("", None),
+            ("8", None),
+            ("h", None),
+            ("8H", None),
+            ("-1h", None),
+            ("99999999999999999999h", None),
+            ("18446744073709551615w", None),
+        ] {
+            assert_eq!(parse_duration(text), seconds, "{text}");
+        }
+        assert_eq!(format_duration(5400), "90m");
+        assert_eq!(format_duration(60), "1m");
+        assert_eq!(format_duration(0), "0s");
+    }
+
+    #[test]
+    fn hex_may_have_spaces_and_colons() {
+        assert_eq!(parse_hex("00 00:36 3d"), Some(vec![0, 0, 0x36, 0x3d]));
+        assert_eq!(parse_hex("000"), None);
+        assert_eq!(parse_hex("zz"), None);
+        assert_eq!(parse_hex(""), Some(vec![]));
+    }
+}
