@@ -1,0 +1,100 @@
+//! When to send again: back-off (RFC 1123, section 4.2.3.2) and measured round trips (RFC 6298).
+
+use std::time::{Duration, Instant};
+
+use crate::Limits;
+
+#[derive(Debug)]
+pub(super) struct Timer {
+    /// `timeout` as the client negotiated it: then nothing is measured.
+    negotiated: Option<Duration>,
+    floor: Duration,
+    floor_after_loss: Duration,
+    ceiling: Duration,
+    retries_allowed: u32,
+    give_up: Duration,
+    /// How often the timer ran out since the client last acknowledged anything new.
+    retries: u32,
+    /// A packet had to be sent again by the timer, and was acknowledged then.
+    lossy: bool,
+    round_trip: Option<RoundTrip>,
+    sent_at: Instant,
+    progress_at: Instant,
+    deadline: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RoundTrip {
+    smoothed: Duration,
+    variation: Duration,
+}
+
+impl Timer {
+    pub(super) fn new(limits: &Limits, negotiated: Option<Duration>, now: Instant) -> Self {
+        let mut timer = Self {
+            negotiated,
+            floor: limits.timeout,
+            floor_after_loss: limits.timeout_after_loss.min(limits.timeout),
+            ceiling: limits.timeout_max,
+            retries_allowed: limits.retries,
+            give_up: limits.give_up,
+            retries: 0,
+            lossy: false,
+            round_trip: None,
+            sent_at: now,
+            progress_at: now,
+            deadline: now,
+        };
+        timer.sent(now);
+        timer
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The present retransmission time-out, back-off included.
+    pub(super) fn interval(&self) -> Duration {
+        let first = self.negotiated.unwrap_or_else(|| {
+            let floor = if self.lossy { self.floor_after_loss } else { self.floor };
+            let measured = self.round_trip.map_or(Duration::ZERO, |r| r.smoothed + r.variation * 4);
+            measured.clamp(floor, self.ceiling.max(floor))
+        });
+        first.saturating_mul(1 << self.retries.min(16)).min(self.ceiling.max(first))
+    }
+
+    /// A packet was sent.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.sent_at = now;
+        self.deadline = now + self.interval();
+    }
+
+    /// Something new was acknowledged; `measurable` when that was sent once only (Karn's algorithm).
+    pub(super) fn progress(&mut self, now: Instant, measurable: bool) {
+        self.lossy |= self.retries > 0;
+        self.retries = 0;
+        self.progress_at = now;
+        if measurable {
+            let sample = now.saturating_duration_since(self.sent_at);
+            self.round_trip = Some(match self.round_trip {
+                None => RoundTrip { smoothed: sample, variation: sample / 2 },
+                Some(RoundTrip { smoothed, variation }) => RoundTrip {
+                    smoothed: (smoothed * 7 + sample) / 8,
+                    variation: (variation * 3 + smoothed.abs_diff(sample)) / 4,
+                },
+            });
+        }
+        self.deadline = now + self.interval();
+    }
+
+    /// The deadline has passed: true to send again, false to give up.
+    pub(super) fn expired(&mut self, now: Instant) -> bool {
+        let stuck = now.saturating_duration_since(self.progress_at) >= self.give_up;
+        if self.retries >= self.retries_allowed || (stuck && self.retries > 0) {
+            return false;
+        }
+        self.retries += 1;
+        self.deadline = now + self.interval();
+        true
+    }
+}
