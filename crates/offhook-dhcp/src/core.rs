@@ -1,0 +1,197 @@
+//! The server itself: a message in, a decision out.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use dhcproto::v4::MessageType;
+use offhook_model::{Event, Lease, LeaseWrite, Mac, ScopeId, Site, Time};
+
+use crate::classify::Classifier;
+use crate::plan::Plans;
+use crate::scope::Subnets;
+use crate::table::Table;
+use crate::wire::{Header, Request};
+use crate::{NoReply, Trace, decide};
+
+/// One interface that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The scope of clients on it; none when it is only there for relays.
+    pub scope: Option<ScopeId>,
+    /// Our address there: the server identifier.
+    pub address: Ipv4Addr,
+}
+
+/// How a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Index of the interface in the links.
+    pub link: usize,
+    /// Who sent the datagram.
+    pub source: SocketAddrV4,
+    /// Where it was sent to: ours, or a broadcast address.
+    pub destination: Ipv4Addr,
+}
+
+/// A change that waits for the store. Redeemed once, with [`Core::committed`] or [`Core::failed`], in the order of
+/// issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(crate) u64);
+
+/// Where a reply goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the relay, by the kernel's routes.
+    Relay(SocketAddrV4),
+    /// To a client that has its address and answers ARP, by the kernel's routes.
+    Unicast(SocketAddrV4),
+    /// To 255.255.255.255:68 on the link the message came from.
+    Broadcast,
+    /// To a client that does not answer ARP yet: an Ethernet frame on the link the message came from.
+    Frame {
+        /// Destination of the frame.
+        hardware: Mac,
+        /// Destination of the packet, port 68.
+        address: Ipv4Addr,
+    },
+}
+
+/// A reply, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The DHCP message.
+    pub bytes: Vec<u8>,
+    /// Where it goes.
+    pub to: Destination,
+    /// OFFER, ACK or NAK.
+    pub message: MessageType,
+    /// The source address it must have: the server identifier, where the link has it.
+    pub from: Ipv4Addr,
+}
+
+/// What to do about a message.
+///
+/// With a `ticket`, the `writes` are made first; once they are durable [`Core::committed`] is called and the reply
+/// may leave. Without one, the reply may leave at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The reply, or why there is none.
+    pub reply: Result<Reply, NoReply>,
+    /// Changes of the lease store, to be made together.
+    pub writes: Vec<LeaseWrite>,
+    /// What to redeem once they are made, or not.
+    pub ticket: Option<Ticket>,
+    /// For the log.
+    pub trace: Trace,
+}
+
+/// What follows from the configuration and stays the same until the next one.
+pub(crate) struct Setup {
+    pub(crate) site: Arc<Site>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) subnets: Subnets,
+    pub(crate) classifier: Classifier,
+    pub(crate) plans: Plans,
+}
+
+impl Setup {
+    fn new(site: Arc<Site>, links: Vec<Link>) -> Self {
+        Self {
+            subnets: Subnets::new(&site),
+            classifier: Classifier::new(&site),
+            plans: Plans::new(&site),
+            links,
+            site,
+        }
+    }
+
+    /// Whether the address is one of ours.
+    pub(crate) fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.links.iter().any(|link| link.address == address)
+    }
+}
+
+/// A DHCPv4 server without sockets, clock or disk. One thread owns it.
+pub struct Core {
+    setup: Setup,
+    table: Table,
+}
+
+impl Core {
+    /// Overdue offers dropped with every message.
+    const SWEEP: usize = 4;
+
+    /// A server for a site, with the leases the store has kept. `links` are the interfaces served.
+    pub fn new(site: Arc<Site>, links: Vec<Link>, leases: Vec<Lease>, _now: Time) -> Self {
+        let setup = Setup::new(site, links);
+        let table = Table::new(&setup.site, &setup.subnets, leases);
+        Self { setup, table }
+    }
+
+    /// Decides about one datagram. What it changes is provisional until the ticket is redeemed; nobody else is
+    /// given the address meanwhile.
+    pub fn handle(&mut self, now: Time, arrival: &Arrival, bytes: &[u8]) -> Decision {
+        self.table.expire_offers(now, Self::SWEEP);
+        let mut trace = Trace::default();
+        let result = Header::read(bytes).and_then(|header| {
+            trace.xid = Some(header.xid);
+            trace.hardware = Some(header.hardware);
+            trace.relay = header.is_relayed().then_some(header.giaddr);
+            Request::read(header, bytes)
+        });
+        match result {
+            Ok(request) => {
+                decide::decide(&self.setup, &mut self.table, now, arrival, &request, trace)
+            }
+            Err(reason) => Decision { reply: Err(reason), writes: Vec::new(), ticket: None, trace },
+        }
+    }
+
+    /// The writes of a decision are durable: its reply may leave. Tells what became true.
+    pub fn committed(&mut self, ticket: Ticket) -> Vec<Event> {
+        self.table.committed(ticket)
+    }
+
+    /// The writes of a decision could not be made: its reply must not leave, and what it changed is undone.
+    pub fn failed(&mut self, ticket: Ticket) {
+        self.table.failed(ticket);
+    }
+
+    /// Drops offers whose time is over, a bounded number of them; tells whether there may be more.
+    pub fn tick(&mut self, now: Time) -> bool {
+        const STEP: usize = 256;
+        self.table.expire_offers(now, STEP) == STEP
+    }
+
+    /// Takes over a new configuration. Leases and changes on their way to the store are kept; where addresses are
+    /// given out differently, offers are forgotten.
+    pub fn set_site(&mut self, site: Arc<Site>, links: Vec<Link>, _now: Time) {
+        self.setup = Setup::new(site, links);
+        self.table.set_site(&self.setup.site, &self.setup.subnets);
+    }
+
+    /// The configuration being served.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.setup.site
+    }
+
+    /// Every lease, expired, released and declined ones included, and those on their way to the store; in no order.
+    pub fn leases(&self) -> impl Iterator<Item = Lease> + '_ {
+        self.table.leases()
+    }
+
+    /// How many leases [`Core::leases`] has.
+    pub fn lease_count(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How many addresses are held for clients that were offered them.
+    pub fn offer_count(&self) -> usize {
+        self.table.offers()
+    }
+
+    /// How many tickets have not been redeemed.
+    pub fn unsettled_count(&self) -> usize {
+        self.table.unsettled()
+    }
+}

@@ -1,0 +1,217 @@
+//! What to do about a message, by its type: the server's half of RFC 2131.
+
+mod discover;
+mod inform;
+mod release;
+mod request;
+
+use std::borrow::Cow;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use dhcproto::v4::MessageType;
+use offhook_model::{ClassId, ClientId, LeaseWrite, Phone, Scope, ScopeId, Time};
+
+use crate::core::Setup;
+use crate::plan::Plan;
+use crate::reply::{self, Terms};
+use crate::table::{Asker, Grant, Provisional, Table};
+use crate::wire::{Request, code};
+use crate::{Arrival, Decision, Link, NoReply, Trace, scope};
+
+/// No lease is shorter because the client asks for it, unless the scope's own is: a phone that renews every second
+/// is a fault, not a wish.
+const SHORTEST_WISH: Duration = Duration::from_secs(60);
+
+/// Everything known of a message before it is decided about.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Time,
+    pub(crate) setup: &'a Setup,
+    pub(crate) arrival: &'a Arrival,
+    pub(crate) link: &'a Link,
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) scope: ScopeId,
+    pub(crate) scope_rules: &'a Scope,
+    pub(crate) class: Option<ClassId>,
+    /// Index in `Site::phones`, and the phone.
+    pub(crate) phone: Option<(usize, &'a Phone)>,
+    pub(crate) plan: Cow<'a, Plan>,
+    /// What our replies call us: what the client calls us, if that is one of our addresses.
+    pub(crate) server_id: Ipv4Addr,
+}
+
+impl Context<'_> {
+    fn asker<'a>(&self, client: &'a ClientId) -> Asker<'a> {
+        Asker {
+            scope: self.scope,
+            client,
+            hardware: self.request.header.hardware,
+            phone: self.phone.map(|(at, _)| at),
+        }
+    }
+
+    /// The address kept for the phone, if it is one of this scope.
+    fn reserved(&self) -> Option<Ipv4Addr> {
+        let address = self.phone.and_then(|(_, phone)| phone.address)?;
+        self.scope_rules.subnet.contains(address).then_some(address)
+    }
+
+    /// How long a lease lasts: the scope's time, or less where the client wants less.
+    fn duration(&self) -> Duration {
+        let longest = self.scope_rules.lease;
+        match self.request.number(code::LEASE_TIME) {
+            Some(wish) => Duration::from_secs(wish.into()).max(SHORTEST_WISH).min(longest),
+            None => longest,
+        }
+    }
+
+    fn terms(&self, address: Ipv4Addr) -> Terms {
+        Terms { address, lease: u32::try_from(self.duration().as_secs()).unwrap_or(u32::MAX) }
+    }
+
+    fn grant<'a>(&'a self, client: &'a ClientId, address: Ipv4Addr) -> Grant<'a> {
+        let class = self.class.and_then(|id| self.setup.site.class(id));
+        Grant {
+            asker: self.asker(client),
+            address,
+            duration: self.duration(),
+            scope_name: &self.scope_rules.name,
+            class_name: class.map(|class| &*class.name),
+            host_name: self.request.host_name(),
+        }
+    }
+
+    /// Whether the message names another server (option 54) as the one it is for.
+    fn is_for_another(&self) -> bool {
+        self.request.address(code::SERVER_ID).is_some_and(|server| !self.setup.is_ours(server))
+    }
+}
+
+/// What a message comes to.
+pub(crate) enum Outcome {
+    /// An address is offered.
+    Offer(Ipv4Addr),
+    /// An address is leased.
+    Lease(Ipv4Addr, Provisional),
+    /// The client may not use the address, for the reason given.
+    Refuse(Option<Ipv4Addr>, &'static str),
+    /// Configuration without a lease.
+    Configure,
+    /// An address is no longer leased; there is no reply.
+    End(Ipv4Addr, NoReply, Provisional),
+    /// Nothing happens.
+    Silence(NoReply),
+}
+
+/// Decides about a message that could be read.
+pub(crate) fn decide(
+    setup: &Setup,
+    table: &mut Table,
+    now: Time,
+    arrival: &Arrival,
+    request: &Request<'_>,
+    mut trace: Trace,
+) -> Decision {
+    trace.message = Some(request.message);
+    trace.host_name = request.host_name().map(Box::from);
+    let context = match prepare(setup, now, arrival, request, &mut trace) {
+        Ok(context) => context,
+        Err(reason) => return silence(reason, trace),
+    };
+    let outcome = if request.message == MessageType::Inform {
+        inform::inform(&context)
+    } else {
+        let client = match request.identity() {
+            Ok(client) => client,
+            Err(reason) => return silence(reason, trace),
+        };
+        let outcome = match request.message {
+            MessageType::Discover => discover::discover(&context, table, &client),
+            MessageType::Request => request::request(&context, table, &client),
+            MessageType::Release => release::release(&context, table, &client),
+            MessageType::Decline => release::decline(&context, table, &client),
+            _ => Outcome::Silence(NoReply::MessageType),
+        };
+        trace.client = Some(client);
+        outcome
+    };
+    conclude(&context, outcome, trace)
+}
+
+fn silence(reason: NoReply, trace: Trace) -> Decision {
+    Decision { reply: Err(reason), writes: Vec::new(), ticket: None, trace }
+}
+
+/// Classifies the client and selects its scope.
+fn prepare<'a>(
+    setup: &'a Setup,
+    now: Time,
+    arrival: &'a Arrival,
+    request: &'a Request<'a>,
+    trace: &mut Trace,
+) -> Result<Context<'a>, NoReply> {
+    let recognised = setup.classifier.recognise(&setup.site, request);
+    trace.class = recognised.class;
+    trace.recognition = recognised.by;
+    trace.phone = recognised.phone;
+
+    let link = setup.links.get(arrival.link).ok_or(NoReply::UnknownLink)?;
+    let scope = scope::select(&setup.subnets, &setup.links, link, arrival, &request.header)?;
+    trace.scope = Some(scope);
+    let scope_rules = setup.site.scope(scope).ok_or(NoReply::NoScope)?;
+    let phone = recognised.phone.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
+    let plan = setup
+        .plans
+        .find(&setup.site, scope, recognised.class, phone.map(|(_, phone)| phone))
+        .ok_or(NoReply::NoScope)?;
+    let named = request.address(code::SERVER_ID).filter(|server| setup.is_ours(*server));
+    Ok(Context {
+        now,
+        setup,
+        arrival,
+        link,
+        request,
+        scope,
+        scope_rules,
+        class: recognised.class,
+        phone,
+        plan,
+        server_id: named.unwrap_or(link.address),
+    })
+}
+
+fn conclude(context: &Context<'_>, outcome: Outcome, mut trace: Trace) -> Decision {
+    let none = (None, Vec::new());
+    let some = |(ticket, writes): Provisional| -> (_, Vec<LeaseWrite>) { (Some(ticket), writes) };
+    let (reply, (ticket, writes)) = match outcome {
+        Outcome::Offer(address) => {
+            trace.address = Some(address);
+            let terms = Some(context.terms(address));
+            (Ok(reply::configuration(context, MessageType::Offer, terms)), none)
+        }
+        Outcome::Lease(address, provisional) => {
+            trace.address = Some(address);
+            let terms = Some(context.terms(address));
+            (Ok(reply::configuration(context, MessageType::Ack, terms)), some(provisional))
+        }
+        Outcome::Refuse(address, why) => {
+            trace.address = address;
+            trace.refusal = Some(why);
+            (Ok(reply::refusal(context, why)), none)
+        }
+        Outcome::Configure => {
+            trace.address = Some(context.request.header.ciaddr);
+            (Ok(reply::configuration(context, MessageType::Ack, None)), none)
+        }
+        Outcome::End(address, reason, provisional) => {
+            trace.address = Some(address);
+            (Err(reason), some(provisional))
+        }
+        Outcome::Silence(reason) => (Err(reason), none),
+    };
+    let reply = reply.map(|(reply, dropped)| {
+        trace.dropped = dropped;
+        reply
+    });
+    Decision { reply, writes, ticket, trace }
+}

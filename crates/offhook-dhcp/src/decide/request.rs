@@ -1,0 +1,96 @@
+//! DHCPREQUEST in its four meanings (RFC 2131, 4.3.2 and table 4).
+
+use std::net::Ipv4Addr;
+
+use offhook_model::ClientId;
+
+use super::{Context, Outcome};
+use crate::NoReply;
+use crate::table::{Asker, Standing, Table};
+use crate::wire::code;
+
+/// What a REQUEST means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intent {
+    /// Takes an offer: it names the server.
+    Selecting,
+    /// Comes back with an address it remembers.
+    InitReboot,
+    /// Extends the lease it uses: renewing when sent to us alone, rebinding when broadcast.
+    Extending,
+}
+
+pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientId) -> Outcome {
+    let request = context.request;
+    let asker = context.asker(client);
+    if context.is_for_another() {
+        table.withdraw(&asker);
+        return Outcome::Silence(NoReply::OtherServer);
+    }
+    let ciaddr = Some(request.header.ciaddr).filter(|address| !address.is_unspecified());
+    let wanted = request.address(code::REQUESTED_ADDRESS);
+    let names_server = request.address(code::SERVER_ID).is_some();
+    // Some clients name the server in a renewal too; then there is no option 50.
+    let (intent, address) = match (names_server, wanted, ciaddr) {
+        (true, Some(address), _) => (Intent::Selecting, address),
+        (_, _, Some(address)) => (Intent::Extending, address),
+        (false, Some(address), None) => (Intent::InitReboot, address),
+        (_, None, None) => return Outcome::Silence(NoReply::NoAddress),
+    };
+    if table.is_unsettled_elsewhere(&asker, address) {
+        return Outcome::Silence(NoReply::Unsettled);
+    }
+    match verdict(context, table, &asker, intent, address) {
+        Ok(()) => {
+            let provisional = table.grant(context.now, &context.grant(client, address));
+            Outcome::Lease(address, provisional)
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+/// Whether the client may have the address.
+fn verdict(
+    context: &Context<'_>,
+    table: &Table,
+    asker: &Asker<'_>,
+    intent: Intent,
+    address: Ipv4Addr,
+) -> Result<(), Outcome> {
+    let refuse = |why| Err(Outcome::Refuse(Some(address), why));
+    if !context.scope_rules.subnet.contains(address) {
+        return refuse("wrong network");
+    }
+    // A phone that was given an address of its own meanwhile moves there as soon as it can.
+    if let Some(reserved) = context.reserved().filter(|reserved| *reserved != address)
+        && matches!(table.standing(context.now, asker, reserved), Standing::Own | Standing::Free)
+    {
+        return refuse("another address is reserved for this client");
+    }
+    let lease = table.address_of(asker);
+    match table.standing(context.now, asker, address) {
+        Standing::Own => return Ok(()),
+        Standing::Free => {}
+        Standing::Taken => return refuse("address in use by another client"),
+        Standing::Withheld => return refuse("address was declined"),
+        // Perhaps another server's to give: only who is known here is told.
+        Standing::NotLeasable if intent == Intent::InitReboot && lease.is_none() => {
+            return Err(Outcome::Silence(NoReply::UnknownClient));
+        }
+        Standing::NotLeasable => return refuse("address not available to this client"),
+    }
+    let offer = table.offer_of(asker);
+    match intent {
+        Intent::Selecting => match offer {
+            Some(offer) if offer != address => refuse("not the address that was offered"),
+            // Also without an offer: a restart forgets offers, and the address is free.
+            _ => Ok(()),
+        },
+        Intent::InitReboot if lease.is_some() => refuse("not this client's address"),
+        // RFC 2131, 4.3.2: without a record of the client the server must remain silent.
+        Intent::InitReboot => Err(Outcome::Silence(NoReply::UnknownClient)),
+        Intent::Extending if lease.is_some() => refuse("not this client's address"),
+        // It uses the address, nobody else does, and it is ours to give: a NAK would only cut it off.
+        Intent::Extending => Ok(()),
+    }
+}

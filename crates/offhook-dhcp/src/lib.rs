@@ -1,0 +1,24 @@
+//! The DHCPv4 server without sockets and without a clock.
+//!
+//! A message goes one way: `wire::Request` (tolerant decoding) → `classify` → `scope` → `plan` → `decide` →
+//! `reply` (ordered encoding). What comes out is a [`Decision`]: plain data, for a shell that has sockets and a
+//! disk to carry out. A decision that changes a lease is provisional until the shell says that it is durable.
+
+pub mod classify;
+pub mod plan;
+pub mod wire;
+
+mod core;
+mod decide;
+mod reason;
+mod reply;
+mod scope;
+mod table;
+mod trace;
+
+pub use dhcproto::v4::MessageType;
+
+pub use crate::core::{Arrival, Core, Decision, Destination, Link, Reply, Ticket};
+pub use crate::reason::NoReply;
+pub use crate::table::DECLINE_HOLD;
+pub use crate::trace::{Recognition, Trace};

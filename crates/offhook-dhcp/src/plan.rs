@@ -1,0 +1,208 @@
+//! Which options a client gets: the rules of every level, the most specific one winning, code by code.
+
+use std::borrow::Cow;
+use std::net::Ipv4Addr;
+
+use offhook_model::{ClassId, OptionRule, Phone, ScopeId, Send, Site};
+
+use crate::wire::{Field, Rank, Value, code};
+
+/// Where a rule stands; later is more specific.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// For every client.
+    Site,
+    /// For every client of a scope.
+    Scope,
+    /// For every client of a class.
+    Class,
+    /// For a class, in one scope.
+    ClassInScope,
+    /// For one phone.
+    Phone,
+}
+
+/// Why a rule does not take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// A more specific rule has the same code.
+    Overridden(Level),
+    /// The most specific rule says never.
+    Never,
+    /// The server alone decides about this option.
+    ServerManaged,
+}
+
+/// One rule that concerns a client, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effective<'a> {
+    /// The rule, with the line it comes from.
+    pub rule: &'a OptionRule,
+    /// Where it stands.
+    pub level: Level,
+    /// Why it has no effect; `None` when it has.
+    pub withheld: Option<Withheld>,
+}
+
+/// Every rule that concerns a client, by code and then the most specific first: what `explain` prints, and what
+/// replies are made from.
+pub fn effective<'a>(
+    site: &'a Site,
+    scope: Option<ScopeId>,
+    class: Option<ClassId>,
+    phone: Option<&'a Phone>,
+) -> Vec<Effective<'a>> {
+    let scope_rules = scope.and_then(|id| site.scope(id)).map(|scope| &scope.options[..]);
+    let class_entry = class.and_then(|id| site.class(id));
+    let in_scope = class_entry.into_iter().flat_map(|class| {
+        class.scope_options.iter().filter(|(id, _)| Some(*id) == scope).map(|(_, rules)| &rules[..])
+    });
+    let levels = [
+        (Level::Site, Some(&site.options[..])),
+        (Level::Scope, scope_rules),
+        (Level::Class, class_entry.map(|class| &class.options[..])),
+        (Level::Phone, phone.map(|phone| &phone.options[..])),
+    ];
+    let mut found: Vec<_> = levels
+        .into_iter()
+        .filter_map(|(level, rules)| rules.map(|rules| (level, rules)))
+        .chain(in_scope.map(|rules| (Level::ClassInScope, rules)))
+        .flat_map(|(level, rules)| {
+            rules.iter().map(move |rule| Effective { rule, level, withheld: None })
+        })
+        .collect();
+    // Within a level the last rule wins, as it does wherever a value is set twice: stable sort, read backwards.
+    found.reverse();
+    found.sort_by_key(|found| (found.rule.code, std::cmp::Reverse(found.level)));
+    let mut winner: Option<(u8, Level)> = None;
+    for effective in &mut found {
+        let code = effective.rule.code;
+        effective.withheld = match winner {
+            _ if code::is_server_managed(code) => Some(Withheld::ServerManaged),
+            Some((won, level)) if won == code => Some(Withheld::Overridden(level)),
+            _ if effective.rule.send == Send::Never => Some(Withheld::Never),
+            _ => None,
+        };
+        if winner.is_none_or(|(won, _)| won != code) {
+            winner = Some((code, effective.level));
+        }
+    }
+    found
+}
+
+/// What `siaddr` and `file` of a boot loader's reply say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootHeader {
+    /// The server of option 66, when it is an address.
+    pub siaddr: Option<Ipv4Addr>,
+    /// The file of option 67, without what follows a `;`; at most 127 bytes.
+    pub file: Box<[u8]>,
+}
+
+/// The options of one kind of client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The rules that take effect, by code; none says never.
+    rules: Vec<OptionRule>,
+    /// The header fields, where the class wants them.
+    pub boot: BootHeader,
+}
+
+impl Plan {
+    fn new(site: &Site, scope: ScopeId, class: Option<ClassId>, phone: Option<&Phone>) -> Self {
+        let rules: Vec<_> = effective(site, Some(scope), class, phone)
+            .into_iter()
+            .filter(|found| found.withheld.is_none())
+            .map(|found| found.rule.clone())
+            .collect();
+        let mut plan = Self { rules, boot: BootHeader::default() };
+        if class.and_then(|id| site.class(id)).is_some_and(|class| class.boot_header) {
+            plan.boot = plan.boot_header();
+        }
+        plan
+    }
+
+    fn rule(&self, code: u8) -> Option<&OptionRule> {
+        let at = self.rules.binary_search_by_key(&code, |rule| rule.code).ok()?;
+        self.rules.get(at)
+    }
+
+    fn boot_header(&self) -> BootHeader {
+        let text = |code| self.rule(code).map(|rule| crate::wire::trim_nuls(&rule.value));
+        let siaddr = text(code::TFTP_SERVER)
+            .and_then(|server| std::str::from_utf8(server).ok())
+            .and_then(|server| server.parse().ok());
+        let file = text(code::BOOT_FILE)
+            .and_then(|file| file.split(|&byte| byte == b';').next())
+            .filter(|file| file.len() <= 127)
+            .unwrap_or_default();
+        BootHeader { siaddr, file: file.into() }
+    }
+
+    /// What a client gets: what it asked for in its order, then what it gets unasked; everything when it sends no
+    /// option 55. The mask comes before the router (RFC 2132, 3.5), and classless routes, where
+    /// asked for, instead of it (RFC 3442).
+    pub fn select<'a>(&'a self, asked: Option<&[u8]>, fields: &mut Vec<Field<'a>>) {
+        let mut done = [false; 256];
+        let routed = asked.is_some_and(|codes| codes.contains(&code::CLASSLESS_ROUTES))
+            && self.rule(code::CLASSLESS_ROUTES).is_some();
+        if let Some(router) = done.get_mut(usize::from(code::ROUTERS)) {
+            *router = routed;
+        }
+        let mut push = |rule: &'a OptionRule| {
+            let Some(done) = done.get_mut(usize::from(rule.code)) else { return };
+            if std::mem::replace(done, true) {
+                return;
+            }
+            let rank = match rule.send {
+                Send::Always => Rank::Always,
+                Send::IfRequested | Send::Never => Rank::Asked,
+            };
+            fields.push(Field { code: rule.code, value: Value::Bytes(&rule.value), rank });
+        };
+        let is_due = |rule: &OptionRule| {
+            rule.send == Send::Always || asked.is_none_or(|codes| codes.contains(&rule.code))
+        };
+        for code in asked.unwrap_or_default() {
+            if *code == code::ROUTERS
+                && let Some(mask) = self.rule(code::SUBNET_MASK).filter(|rule| is_due(rule))
+            {
+                push(mask);
+            }
+            if let Some(rule) = self.rule(*code) {
+                push(rule);
+            }
+        }
+        self.rules.iter().filter(|rule| is_due(rule)).for_each(push);
+    }
+}
+
+/// The plans of a site: one for every scope and class, made once.
+#[derive(Debug, Default)]
+pub struct Plans(Vec<Vec<Plan>>);
+
+impl Plans {
+    /// Makes them.
+    pub fn new(site: &Site) -> Self {
+        let classes = || std::iter::once(None).chain(site.class_ids().map(|(id, _)| Some(id)));
+        let plans = site
+            .scope_ids()
+            .map(|(scope, _)| classes().map(|class| Plan::new(site, scope, class, None)).collect());
+        Self(plans.collect())
+    }
+
+    /// The plan of a client. Made anew for the few phones that have options of their own.
+    pub fn find(
+        &self,
+        site: &Site,
+        scope: ScopeId,
+        class: Option<ClassId>,
+        phone: Option<&Phone>,
+    ) -> Option<Cow<'_, Plan>> {
+        if phone.is_some_and(|phone| !phone.options.is_empty()) {
+            return Some(Cow::Owned(Plan::new(site, scope, class, phone)));
+        }
+        let class = class.map_or(0, |id| usize::from(id.0) + 1);
+        self.0.get(usize::from(scope.0))?.get(class).map(Cow::Borrowed)
+    }
+}

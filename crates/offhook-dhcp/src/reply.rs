@@ -1,0 +1,170 @@
+//! From an outcome to the message that says it.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
+
+use crate::decide::Context;
+use crate::wire::{Encoded, Field, Head, Rank, Value, code, encode};
+use crate::{Destination, Reply};
+
+/// A lease as the client is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) address: Ipv4Addr,
+    /// Seconds.
+    pub(crate) lease: u32,
+}
+
+impl Terms {
+    /// Half of the lease (RFC 2131, 4.4.5).
+    fn renewal(self) -> u32 {
+        self.lease / 2
+    }
+
+    /// Seven eighths of it.
+    fn rebinding(self) -> u32 {
+        self.lease - self.lease.div_ceil(8)
+    }
+}
+
+/// An OFFER or an ACK: with terms for a lease, without for an INFORM. Also the codes left off for lack of room.
+pub(crate) fn configuration(
+    context: &Context<'_>,
+    message: MessageType,
+    terms: Option<Terms>,
+) -> (Reply, Vec<u8>) {
+    let request = context.request;
+    let plan = context.plan.as_ref();
+    let mut fields = Vec::with_capacity(32);
+    protocol(context, message, &mut fields);
+    if let Some(terms) = terms {
+        for (code, seconds) in [
+            (code::LEASE_TIME, terms.lease),
+            (code::RENEWAL_TIME, terms.renewal()),
+            (code::REBINDING_TIME, terms.rebinding()),
+        ] {
+            fields.push(Field { code, value: Value::from(seconds), rank: Rank::Protocol });
+        }
+    }
+    plan.select(request.requested(), &mut fields);
+    client_id(context, &mut fields);
+
+    let header = &request.header;
+    let address = terms.map_or(Ipv4Addr::UNSPECIFIED, |terms| terms.address);
+    let head = Head {
+        // Table 3 of RFC 2131: an OFFER says nothing of ciaddr.
+        ciaddr: match message {
+            MessageType::Ack => header.ciaddr,
+            _ => Ipv4Addr::UNSPECIFIED,
+        },
+        yiaddr: address,
+        siaddr: plan.boot.siaddr.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        file: &plan.boot.file,
+        ..blank(context)
+    };
+    let to = match terms {
+        Some(_) => to_lessee(context, address),
+        None => to_informer(context),
+    };
+    finish(context, &head, &fields, message, to)
+}
+
+/// A NAK: broadcast, and through a relay with the broadcast flag set (RFC 2131, 4.3.2).
+pub(crate) fn refusal(context: &Context<'_>, why: &'static str) -> (Reply, Vec<u8>) {
+    let mut fields = Vec::with_capacity(4);
+    protocol(context, MessageType::Nak, &mut fields);
+    let text = Value::Bytes(why.as_bytes());
+    fields.push(Field { code: code::MESSAGE, value: text, rank: Rank::Asked });
+    client_id(context, &mut fields);
+    let mut head = blank(context);
+    let header = &context.request.header;
+    let to = if header.is_relayed() {
+        head.flags = header.flags.set_broadcast();
+        relay(header.giaddr)
+    } else {
+        Destination::Broadcast
+    };
+    finish(context, &head, &fields, MessageType::Nak, to)
+}
+
+fn protocol(context: &Context<'_>, message: MessageType, fields: &mut Vec<Field<'_>>) {
+    let number = Value::from(u8::from(message));
+    fields.push(Field { code: code::MESSAGE_TYPE, value: number, rank: Rank::Protocol });
+    let server = Value::from(context.server_id);
+    fields.push(Field { code: code::SERVER_ID, value: server, rank: Rank::Protocol });
+}
+
+/// The client identifier is echoed in every reply (RFC 6842).
+fn client_id<'a>(context: &Context<'a>, fields: &mut Vec<Field<'a>>) {
+    if let Some(id) = context.request.client_id() {
+        let value = Value::Bytes(id);
+        fields.push(Field { code: code::CLIENT_ID, value, rank: Rank::Protocol });
+    }
+}
+
+fn blank<'a>(context: &Context<'_>) -> Head<'a> {
+    let header = &context.request.header;
+    Head {
+        hardware: header.hardware,
+        chaddr: header.chaddr,
+        xid: header.xid,
+        flags: header.flags,
+        ciaddr: Ipv4Addr::UNSPECIFIED,
+        yiaddr: Ipv4Addr::UNSPECIFIED,
+        siaddr: Ipv4Addr::UNSPECIFIED,
+        giaddr: header.giaddr,
+        file: &[],
+    }
+}
+
+fn relay(giaddr: Ipv4Addr) -> Destination {
+    Destination::Relay(SocketAddrV4::new(giaddr, SERVER_PORT))
+}
+
+fn unicast(address: Ipv4Addr) -> Destination {
+    Destination::Unicast(SocketAddrV4::new(address, CLIENT_PORT))
+}
+
+/// RFC 2131, 4.1: the relay, else the address the client has, else broadcast if it says so, else the address it is
+/// about to have.
+fn to_lessee(context: &Context<'_>, yiaddr: Ipv4Addr) -> Destination {
+    let header = &context.request.header;
+    if header.is_relayed() {
+        relay(header.giaddr)
+    } else if !header.ciaddr.is_unspecified() {
+        unicast(header.ciaddr)
+    } else if header.flags.broadcast() {
+        Destination::Broadcast
+    } else if let Some(hardware) = header.hardware.mac() {
+        Destination::Frame { hardware, address: yiaddr }
+    } else {
+        Destination::Broadcast
+    }
+}
+
+/// RFC 2131, 4.3.5: to ciaddr itself, even where a relay forwarded the INFORM. Clients that leave it empty are
+/// answered the way they came.
+fn to_informer(context: &Context<'_>) -> Destination {
+    let header = &context.request.header;
+    if !header.ciaddr.is_unspecified() {
+        unicast(header.ciaddr)
+    } else if header.is_relayed() {
+        relay(header.giaddr)
+    } else {
+        unicast(*context.arrival.source.ip())
+    }
+}
+
+fn finish(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    fields: &[Field<'_>],
+    message: MessageType,
+    to: Destination,
+) -> (Reply, Vec<u8>) {
+    let request = context.request;
+    let relay = request.option(code::RELAY_AGENT);
+    let Encoded { bytes, dropped } = encode(head, fields, relay, request.reply_limit());
+    (Reply { bytes, to, message, from: context.link.address }, dropped)
+}

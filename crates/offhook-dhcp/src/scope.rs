@@ -1,0 +1,56 @@
+//! Which scope a message is served from.
+
+use std::net::Ipv4Addr;
+
+use offhook_model::{ScopeId, Site};
+
+use crate::wire::Header;
+use crate::{Arrival, Link, NoReply};
+
+/// The subnets of a site, in order of address.
+#[derive(Debug, Default)]
+pub(crate) struct Subnets(Vec<(Ipv4Addr, Ipv4Addr, ScopeId)>);
+
+impl Subnets {
+    /// Indexes a site.
+    pub(crate) fn new(site: &Site) -> Self {
+        let mut subnets: Vec<_> = site
+            .scope_ids()
+            .map(|(id, scope)| (scope.subnet.network(), scope.subnet.broadcast(), id))
+            .collect();
+        subnets.sort_unstable();
+        Self(subnets)
+    }
+
+    /// The scope whose subnet holds the address.
+    pub(crate) fn holding(&self, address: Ipv4Addr) -> Option<ScopeId> {
+        let after = self.0.partition_point(|(first, ..)| *first <= address);
+        let (_, last, id) = self.0.get(after.checked_sub(1)?)?;
+        (address <= *last).then_some(*id)
+    }
+}
+
+/// The scope of a message: the relay's, else that of a client that writes to us alone and so has a route, else the
+/// interface's.
+///
+/// # Errors
+/// [`NoReply::UnknownRelay`], [`NoReply::NoScope`].
+pub(crate) fn select(
+    subnets: &Subnets,
+    links: &[Link],
+    link: &Link,
+    arrival: &Arrival,
+    header: &Header,
+) -> Result<ScopeId, NoReply> {
+    if header.is_relayed() {
+        return subnets.holding(header.giaddr).ok_or(NoReply::UnknownRelay);
+    }
+    let to_us_alone = links.iter().any(|link| link.address == arrival.destination);
+    if to_us_alone
+        && !header.ciaddr.is_unspecified()
+        && let Some(scope) = subnets.holding(header.ciaddr)
+    {
+        return Ok(scope);
+    }
+    link.scope.ok_or(NoReply::NoScope)
+}

@@ -1,0 +1,191 @@
+//! A lease as the table keeps it: some 50 bytes and one allocation.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use offhook_model::{ClientId, HardwareAddress, Lease, LeaseState, Time};
+
+use super::directory::{Held, Key};
+
+/// Longer host names are cut: a name has at most 255 bytes anywhere else.
+const MAX_HOST_NAME: usize = 255;
+
+/// The scope of an address that lies in no subnet of the site.
+pub(crate) const NO_SCOPE: u16 = u16::MAX;
+
+/// An address and who has it, or had it last.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) address: Ipv4Addr,
+    /// Index of the scope whose subnet holds the address, or [`NO_SCOPE`].
+    pub(crate) scope: u16,
+    pub(crate) scope_name: Name,
+    pub(crate) class_name: Name,
+    pub(crate) state: LeaseState,
+    pub(crate) since: Time,
+    pub(crate) expires: Time,
+    pub(crate) record: Record,
+}
+
+impl Entry {
+    pub(crate) fn from_lease(lease: &Lease, scope: u16, names: &mut Names) -> Self {
+        Self {
+            address: lease.address,
+            scope,
+            scope_name: names.intern(&lease.scope),
+            class_name: lease.class.as_deref().map_or(Name::NONE, |class| names.intern(class)),
+            state: lease.state,
+            since: lease.since,
+            expires: lease.expires,
+            record: Record::new(&lease.client, lease.hardware, lease.host_name.as_deref()),
+        }
+    }
+
+    pub(crate) fn to_lease(&self, names: &Names) -> Lease {
+        Lease {
+            address: self.address,
+            client: self.record.client(),
+            hardware: self.record.hardware(),
+            state: self.state,
+            since: self.since,
+            expires: self.expires,
+            scope: names.text(self.scope_name).unwrap_or_default().into(),
+            class: names.text(self.class_name).map(Box::from),
+            host_name: self.record.host_name().map(Box::from),
+        }
+    }
+
+    pub(crate) fn is_live(&self, now: Time) -> bool {
+        self.state == LeaseState::Bound && now < self.expires
+    }
+
+    pub(crate) fn is_withheld(&self, now: Time) -> bool {
+        self.state == LeaseState::Declined && now < self.expires
+    }
+
+    /// Whether it belongs to this client. What was declined belongs to nobody.
+    pub(crate) fn belongs_to(&self, client: &ClientId) -> bool {
+        self.state != LeaseState::Declined
+            && self.record.key(self.scope) == Key::new(self.scope, client)
+    }
+}
+
+impl Held for Entry {
+    fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    fn key(&self) -> Option<Key<'_>> {
+        (self.state != LeaseState::Declined).then(|| self.record.key(self.scope))
+    }
+}
+
+/// Hardware address, client identifier and host name in one allocation: `htype`, `hlen`, whether there is a client
+/// identifier, its length in two bytes, then the three.
+#[derive(Clone, Debug)]
+pub(crate) struct Record(Box<[u8]>);
+
+impl Record {
+    const FIXED: usize = 5;
+
+    pub(crate) fn new(
+        client: &ClientId,
+        hardware: HardwareAddress,
+        host_name: Option<&[u8]>,
+    ) -> Self {
+        let id: Option<&[u8]> = match client {
+            ClientId::Option61(id) => Some(id),
+            ClientId::Hardware(_) => None,
+        };
+        // Without option 61 the hardware address *is* the identity, whatever a lease says beside it.
+        let hardware = match client {
+            ClientId::Option61(_) => hardware,
+            ClientId::Hardware(identity) => *identity,
+        };
+        let id_bytes = id.unwrap_or_default();
+        let id_len = u16::try_from(id_bytes.len()).unwrap_or(u16::MAX);
+        let id_bytes = id_bytes.get(..usize::from(id_len)).unwrap_or_default();
+        let host = host_name.unwrap_or_default();
+        let host = host.get(..MAX_HOST_NAME).unwrap_or(host);
+        let [high, low] = id_len.to_be_bytes();
+        let fixed =
+            [hardware.htype(), hardware.bytes().len() as u8, u8::from(id.is_some()), high, low];
+        Self([&fixed[..], hardware.bytes(), id_bytes, host].concat().into())
+    }
+
+    fn fixed(&self) -> [u8; Self::FIXED] {
+        self.0.first_chunk().copied().unwrap_or_default()
+    }
+
+    fn parts(&self) -> (&[u8], &[u8], &[u8]) {
+        let [_, hlen, _, high, low] = self.fixed();
+        let rest = self.0.get(Self::FIXED..).unwrap_or_default();
+        let (hardware, rest) = rest.split_at_checked(usize::from(hlen)).unwrap_or_default();
+        let id_len = usize::from(u16::from_be_bytes([high, low]));
+        let (id, host) = rest.split_at_checked(id_len).unwrap_or_default();
+        (hardware, id, host)
+    }
+
+    pub(crate) fn key(&self, scope: u16) -> Key<'_> {
+        let [htype, _, has_id, ..] = self.fixed();
+        let (hardware, id, _) = self.parts();
+        if has_id == 1 {
+            Key { scope, htype: None, bytes: id }
+        } else {
+            Key { scope, htype: Some(htype), bytes: hardware }
+        }
+    }
+
+    pub(crate) fn client(&self) -> ClientId {
+        let [_, _, has_id, ..] = self.fixed();
+        if has_id == 1 {
+            ClientId::Option61(self.parts().1.into())
+        } else {
+            ClientId::Hardware(self.hardware())
+        }
+    }
+
+    pub(crate) fn hardware(&self) -> HardwareAddress {
+        let [htype, ..] = self.fixed();
+        HardwareAddress::new(htype, self.parts().0)
+    }
+
+    pub(crate) fn host_name(&self) -> Option<&[u8]> {
+        Some(self.parts().2).filter(|host| !host.is_empty())
+    }
+}
+
+/// A text kept once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name(u16);
+
+impl Name {
+    pub(crate) const NONE: Self = Self(u16::MAX);
+}
+
+/// Names of scopes and classes, those of leases included whose scope or class is gone from the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    texts: Vec<Box<str>>,
+    index: HashMap<Box<str>, Name>,
+}
+
+impl Names {
+    pub(crate) fn intern(&mut self, text: &str) -> Name {
+        if let Some(name) = self.index.get(text) {
+            return *name;
+        }
+        // Only configurations and what they once were make names; 65,535 of them are no such thing.
+        let Some(next) = u16::try_from(self.texts.len()).ok().filter(|next| *next != u16::MAX)
+        else {
+            return Name::NONE;
+        };
+        self.texts.push(text.into());
+        self.index.insert(text.into(), Name(next));
+        Name(next)
+    }
+
+    pub(crate) fn text(&self, name: Name) -> Option<&str> {
+        self.texts.get(usize::from(name.0)).map(AsRef::as_ref)
+    }
+}

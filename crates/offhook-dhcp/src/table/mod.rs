@@ -1,0 +1,427 @@
+//! Who has which address.
+//!
+//! Three layers on one address: the *entry* (who has it, or had it last), a *change* of the entry that is not
+//! durable yet, and an *offer* of it, in memory only, that leaves the entry as it is until the REQUEST comes.
+//! Every operation costs O(log n) at most, however many leases there are and however many addresses are free.
+
+mod directory;
+mod entry;
+mod offers;
+mod pending;
+mod pool;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use offhook_model::{
+    ClientId, Event, HardwareAddress, Lease, LeaseState, LeaseWrite, ScopeId, Site, Time,
+};
+
+use directory::{Directory, Key};
+use entry::{Entry, NO_SCOPE, Name, Names, Record};
+use offers::Offers;
+use pending::{Change, Meaning, Pending};
+use pool::Pools;
+
+use crate::Ticket;
+use crate::scope::Subnets;
+
+/// How long a declined address is withheld from everyone.
+pub const DECLINE_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A client that asks for an address, as far as the table is concerned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) scope: ScopeId,
+    pub(crate) client: &'a ClientId,
+    pub(crate) hardware: HardwareAddress,
+    /// Index of the phone in the inventory.
+    pub(crate) phone: Option<usize>,
+}
+
+/// What an address is to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its own, now or until lately.
+    Own,
+    /// Nobody's; it may have it.
+    Free,
+    /// Somebody else's: leased, offered, or about to be.
+    Taken,
+    /// Declined; withheld from everyone.
+    Withheld,
+    /// Not an address to be leased to this client: outside the pools, excluded, or kept for a phone.
+    NotLeasable,
+}
+
+/// A lease about to be granted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant<'a> {
+    pub(crate) asker: Asker<'a>,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) duration: Duration,
+    pub(crate) scope_name: &'a str,
+    pub(crate) class_name: Option<&'a str>,
+    pub(crate) host_name: Option<&'a [u8]>,
+}
+
+/// A provisional change and what makes it durable.
+pub(crate) type Provisional = (Ticket, Vec<LeaseWrite>);
+
+/// The table.
+pub(crate) struct Table {
+    names: Names,
+    entries: Directory<Entry>,
+    offers: Offers,
+    pending: Pending,
+    scopes: Vec<Pools>,
+}
+
+impl Table {
+    /// Takes over leases from the store.
+    ///
+    /// Where one client holds several addresses in one scope (a decline that could not be written), the latest
+    /// counts and the others are as if released.
+    pub(crate) fn new(site: &Site, subnets: &Subnets, mut leases: Vec<Lease>) -> Self {
+        leases.sort_unstable_by_key(|lease| (lease.since, lease.address));
+        let mut table = Self {
+            names: Names::default(),
+            entries: Directory::with_capacity(leases.len()),
+            offers: Offers::new(),
+            pending: Pending::default(),
+            scopes: Vec::new(),
+        };
+        for lease in &leases {
+            let scope = scope_of(subnets, lease.address);
+            let entry = Entry::from_lease(lease, scope, &mut table.names);
+            table.supersede(&entry);
+            table.entries.insert(entry);
+        }
+        table.scopes = site.scopes.iter().map(|scope| Pools::new(site, scope)).collect();
+        table.enqueue_all();
+        table
+    }
+
+    /// Takes over a new configuration. Leases stay, offers are forgotten: their clients are served by the REQUEST
+    /// all the same.
+    pub(crate) fn set_site(&mut self, site: &Site, subnets: &Subnets) {
+        let scopes: Vec<_> = site.scopes.iter().map(|scope| Pools::new(site, scope)).collect();
+        let unmoved = scopes.len() == self.scopes.len()
+            && scopes.iter().zip(&self.scopes).all(|(new, old)| new.same_rules(old))
+            && self.entries.iter().all(|entry| entry.scope == scope_of(subnets, entry.address));
+        if unmoved {
+            return;
+        }
+        self.offers = Offers::new();
+        let mut entries: Vec<_> = self.entries.drain().collect();
+        entries.sort_unstable_by_key(|entry| (entry.since, entry.address));
+        self.entries = Directory::with_capacity(entries.len());
+        for mut entry in entries {
+            entry.scope = scope_of(subnets, entry.address);
+            self.entries.insert(entry);
+        }
+        for entry in self.pending.values_mut() {
+            entry.scope = scope_of(subnets, entry.address);
+        }
+        self.scopes = scopes;
+        self.enqueue_all();
+    }
+
+    fn supersede(&mut self, entry: &Entry) {
+        if entry.state == LeaseState::Declined || entry.scope == NO_SCOPE {
+            return;
+        }
+        let older = self.entries.of(entry.record.key(entry.scope)).map(|older| older.address);
+        if let Some(address) = older.filter(|address| *address != entry.address)
+            && let Some(mut older) = self.entries.remove(address)
+        {
+            older.state = LeaseState::Released;
+            older.expires = older.expires.min(entry.since);
+            self.entries.insert(older);
+        }
+    }
+
+    fn enqueue_all(&mut self) {
+        let Self { entries, scopes, pending, .. } = self;
+        for entry in entries.iter().filter(|entry| !pending.is_changing(entry.address)) {
+            if let Some(pools) = scopes.get_mut(usize::from(entry.scope)) {
+                pools.enqueue(entry.address, entry.expires);
+            }
+        }
+    }
+
+    /// Every lease, those on their way to the store included.
+    pub(crate) fn leases(&self) -> impl Iterator<Item = Lease> + '_ {
+        self.entries.iter().map(|entry| entry.to_lease(&self.names))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn offers(&self) -> usize {
+        self.offers.len()
+    }
+
+    pub(crate) fn unsettled(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The address a client has, or had last, in a scope.
+    pub(crate) fn address_of(&self, asker: &Asker<'_>) -> Option<Ipv4Addr> {
+        self.entries.of(Key::new(asker.scope.0, asker.client)).map(|entry| entry.address)
+    }
+
+    /// The address offered to a client.
+    pub(crate) fn offer_of(&self, asker: &Asker<'_>) -> Option<Ipv4Addr> {
+        self.offers.of(asker.scope.0, asker.client)
+    }
+
+    /// Whether the client's last change still waits for the store and is about another address.
+    pub(crate) fn is_unsettled_elsewhere(&self, asker: &Asker<'_>, address: Ipv4Addr) -> bool {
+        self.address_of(asker).is_some_and(|own| own != address && self.pending.is_changing(own))
+    }
+
+    /// What an address is to a client.
+    pub(crate) fn standing(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> Standing {
+        let Some(pools) = self.scopes.get(usize::from(asker.scope.0)) else {
+            return Standing::NotLeasable;
+        };
+        let reserved = pools.reserved_for(address);
+        let is_for_it = reserved.is_some() && reserved == asker.phone;
+        let entry = self.entries.at(address);
+        if entry.is_some_and(|entry| entry.is_withheld(now)) {
+            return Standing::Withheld;
+        }
+        let own = entry
+            .is_some_and(|entry| entry.scope == asker.scope.0 && entry.belongs_to(asker.client));
+        if !own {
+            // The same phone under another name: a boot loader sends no option 61, its firmware does.
+            let same = |entry: &Entry| is_for_it && entry.record.hardware() == asker.hardware;
+            if entry.is_some_and(|entry| entry.is_live(now) && !same(entry))
+                || self.pending.is_changing(address)
+            {
+                return Standing::Taken;
+            }
+        }
+        if !is_for_it && !pools.is_dynamic(address) {
+            return Standing::NotLeasable;
+        }
+        if self.offers.is_held_for_another(address, asker.scope.0, asker.client)
+            && !entry.is_some_and(|entry| own && entry.is_live(now))
+        {
+            return Standing::Taken;
+        }
+        if own { Standing::Own } else { Standing::Free }
+    }
+
+    /// Finds an address that has been free for as long as any, in time that does not depend on how many there are.
+    pub(crate) fn next_free(&mut self, now: Time, scope: ScopeId) -> Option<Ipv4Addr> {
+        let found = self.next_in_order(now, scope);
+        if found.is_some() || self.expire_offers(now, 1024) == 0 {
+            return found;
+        }
+        self.next_in_order(now, scope)
+    }
+
+    fn next_in_order(&mut self, now: Time, scope: ScopeId) -> Option<Ipv4Addr> {
+        let Self { entries, offers, pending, scopes, .. } = self;
+        scopes.get_mut(usize::from(scope.0))?.next(now, |address| {
+            entries.at(address).is_some() || offers.is_held(address) || pending.is_changing(address)
+        })
+    }
+
+    /// Holds an address for a client, in the place of what was held for it before.
+    pub(crate) fn hold(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) {
+        if self.offer_of(asker).is_some_and(|other| other != address) {
+            self.withdraw(asker);
+        }
+        self.dequeue(asker.scope.0, address);
+        self.offers.hold(now, asker.scope.0, asker.client, address);
+    }
+
+    /// Drops the offer to a client, if there is one.
+    pub(crate) fn withdraw(&mut self, asker: &Asker<'_>) {
+        if let Some(address) = self.offer_of(asker) {
+            self.offers.drop(address);
+            self.enqueue(asker.scope.0, address);
+        }
+    }
+
+    /// Drops at most `limit` offers whose time is over; tells how many it were.
+    pub(crate) fn expire_offers(&mut self, now: Time, limit: usize) -> usize {
+        let mut dropped = 0;
+        while dropped < limit
+            && let Some(address) = self.offers.overdue(now)
+        {
+            self.offers.drop(address);
+            if let Some(scope) = self.scope_index(address) {
+                self.enqueue(scope, address);
+            }
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Grants a lease, provisionally. What else the client had in the scope is taken from it.
+    pub(crate) fn grant(&mut self, now: Time, grant: &Grant<'_>) -> Provisional {
+        let Grant { asker, address, .. } = *grant;
+        self.withdraw(&asker);
+        let given_up = self.address_of(&asker).filter(|other| *other != address);
+        let entry = Entry {
+            address,
+            scope: asker.scope.0,
+            scope_name: self.names.intern(grant.scope_name),
+            class_name: grant.class_name.map_or(Name::NONE, |name| self.names.intern(name)),
+            state: LeaseState::Bound,
+            since: now,
+            expires: now + grant.duration,
+            record: Record::new(asker.client, asker.hardware, grant.host_name),
+        };
+        let mut writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
+        writes.extend(given_up.map(LeaseWrite::Remove));
+        let change = Change { meaning: Meaning::Acknowledged, address, given_up };
+        let ticket = self.pending.issue(change);
+        if let Some(address) = given_up {
+            self.put(ticket, asker.scope.0, address, None);
+        }
+        self.put(ticket, asker.scope.0, address, Some(entry));
+        (ticket, writes)
+    }
+
+    /// Gives an address back, provisionally; `None` when it is not the client's.
+    pub(crate) fn release(
+        &mut self,
+        now: Time,
+        asker: &Asker<'_>,
+        address: Ipv4Addr,
+    ) -> Option<Provisional> {
+        self.end(now, asker, address, Meaning::Released)
+    }
+
+    /// Withholds an address from everyone, provisionally; `None` when it is not the client's.
+    pub(crate) fn decline(
+        &mut self,
+        now: Time,
+        asker: &Asker<'_>,
+        address: Ipv4Addr,
+    ) -> Option<Provisional> {
+        self.end(now, asker, address, Meaning::Declined)
+    }
+
+    fn end(
+        &mut self,
+        now: Time,
+        asker: &Asker<'_>,
+        address: Ipv4Addr,
+        meaning: Meaning,
+    ) -> Option<Provisional> {
+        let entry = self.entries.at(address)?;
+        if !entry.is_live(now) || entry.scope != asker.scope.0 || !entry.belongs_to(asker.client) {
+            return None;
+        }
+        let mut entry = entry.clone();
+        entry.since = now;
+        (entry.state, entry.expires) = match meaning {
+            Meaning::Declined => (LeaseState::Declined, now + DECLINE_HOLD),
+            Meaning::Released | Meaning::Acknowledged => (LeaseState::Released, now),
+        };
+        if self.offer_of(asker) == Some(address) {
+            self.withdraw(asker);
+        }
+        let writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
+        let ticket = self.pending.issue(Change { meaning, address, given_up: None });
+        self.put(ticket, asker.scope.0, address, Some(entry));
+        Some((ticket, writes))
+    }
+
+    /// The writes of a ticket are durable.
+    pub(crate) fn committed(&mut self, ticket: Ticket) -> Vec<Event> {
+        let Some(change) = self.pending.redeem(ticket) else { return Vec::new() };
+        let entry = self.pending.older_value(ticket, change.address);
+        let lease = entry
+            .or_else(|| self.entries.at(change.address))
+            .map(|entry| entry.to_lease(&self.names));
+        for address in change.addresses() {
+            if self.pending.committed(ticket, address).last
+                && let Some(scope) = self.scope_index(address)
+            {
+                self.enqueue(scope, address);
+            }
+        }
+        let event = lease.map(|lease| match change.meaning {
+            Meaning::Acknowledged => Event::Acknowledged(lease),
+            Meaning::Released => Event::Released(lease),
+            Meaning::Declined => Event::Declined(lease),
+        });
+        event.into_iter().collect()
+    }
+
+    /// The writes of a ticket were not made. What it changed is as before, except that an address somebody
+    /// declined stays withheld: it is in use, written down or not.
+    pub(crate) fn failed(&mut self, ticket: Ticket) {
+        let Some(change) = self.pending.redeem(ticket) else { return };
+        for address in change.addresses() {
+            let settled = self.pending.failed(ticket, address);
+            if let Some(value) = settled.restore
+                && change.meaning != Meaning::Declined
+            {
+                match value {
+                    Some(entry) => self.entries.insert(entry),
+                    None => self.entries.remove(address),
+                };
+            }
+            if settled.last
+                && let Some(scope) = self.scope_index(address)
+            {
+                self.enqueue(scope, address);
+            }
+        }
+    }
+
+    /// Replaces the entry of an address, remembering the old one.
+    fn put(&mut self, ticket: Ticket, scope: u16, address: Ipv4Addr, entry: Option<Entry>) {
+        self.dequeue(scope, address);
+        let old = match entry {
+            Some(entry) => self.entries.insert(entry),
+            None => self.entries.remove(address),
+        };
+        self.pending.replaced(ticket, address, old);
+    }
+
+    /// When an address becomes free; those without an entry have always been.
+    fn free_at(&self, address: Ipv4Addr) -> Time {
+        self.entries.at(address).map(|entry| entry.expires).unwrap_or_default()
+    }
+
+    fn dequeue(&mut self, scope: u16, address: Ipv4Addr) {
+        let free_at = self.free_at(address);
+        if let Some(pools) = self.scopes.get_mut(usize::from(scope)) {
+            pools.dequeue(address, free_at);
+        }
+    }
+
+    /// Puts an address back into the order in which addresses are given out, if it belongs there.
+    fn enqueue(&mut self, scope: u16, address: Ipv4Addr) {
+        if self.offers.is_held(address) || self.pending.is_changing(address) {
+            return;
+        }
+        let free_at = self.free_at(address);
+        let has_entry = self.entries.at(address).is_some();
+        if let Some(pools) = self.scopes.get_mut(usize::from(scope))
+            && (has_entry || pools.has_passed(address))
+        {
+            pools.enqueue(address, free_at);
+        }
+    }
+
+    /// The scope that gives out an address.
+    fn scope_index(&self, address: Ipv4Addr) -> Option<u16> {
+        let at = self.scopes.iter().position(|pools| pools.gives_out(address))?;
+        u16::try_from(at).ok()
+    }
+}
+
+fn scope_of(subnets: &Subnets, address: Ipv4Addr) -> u16 {
+    subnets.holding(address).map_or(NO_SCOPE, |id| id.0)
+}

@@ -1,0 +1,86 @@
+//! Addresses held for a client between OFFER and REQUEST. In memory only.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use offhook_model::{ClientId, Time};
+
+use super::directory::{Directory, Held, Key};
+
+/// How long an offer is held. Clients that collect offers (Polycom) choose within some ten seconds.
+pub(crate) const HOLD: Duration = Duration::from_secs(60);
+
+/// An address held for a client.
+pub(crate) struct Offer {
+    address: Ipv4Addr,
+    scope: u16,
+    client: ClientId,
+    until: Time,
+}
+
+impl Held for Offer {
+    fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    fn key(&self) -> Option<Key<'_>> {
+        Some(Key::new(self.scope, &self.client))
+    }
+}
+
+/// All offers. Never more than there are addresses to offer.
+pub(crate) struct Offers {
+    held: Directory<Offer>,
+    ends: BTreeSet<(Time, Ipv4Addr)>,
+}
+
+impl Offers {
+    pub(crate) fn new() -> Self {
+        Self { held: Directory::new(), ends: BTreeSet::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The address held for a client, overdue or not: nobody else has it yet.
+    pub(crate) fn of(&self, scope: u16, client: &ClientId) -> Option<Ipv4Addr> {
+        self.held.of(Key::new(scope, client)).map(|offer| offer.address)
+    }
+
+    pub(crate) fn is_held(&self, address: Ipv4Addr) -> bool {
+        self.held.at(address).is_some()
+    }
+
+    pub(crate) fn is_held_for_another(
+        &self,
+        address: Ipv4Addr,
+        scope: u16,
+        client: &ClientId,
+    ) -> bool {
+        self.held.at(address).is_some_and(|offer| offer.key() != Some(Key::new(scope, client)))
+    }
+
+    /// Holds an address that nobody else has.
+    pub(crate) fn hold(&mut self, now: Time, scope: u16, client: &ClientId, address: Ipv4Addr) {
+        self.drop(address);
+        let until = now + HOLD;
+        self.ends.insert((until, address));
+        self.held.insert(Offer { address, scope, client: client.clone(), until });
+    }
+
+    /// Whether there was one to drop.
+    pub(crate) fn drop(&mut self, address: Ipv4Addr) -> bool {
+        let Some(offer) = self.held.remove(address) else { return false };
+        self.ends.remove(&(offer.until, address));
+        true
+    }
+
+    /// An offer whose time is over, or that a clock set back has left far in the future.
+    pub(crate) fn overdue(&self, now: Time) -> Option<Ipv4Addr> {
+        let first = self.ends.first().filter(|(until, _)| *until <= now);
+        let last = || self.ends.last().filter(|(until, _)| *until > now + HOLD);
+        first.or_else(last).map(|(_, address)| *address)
+    }
+}

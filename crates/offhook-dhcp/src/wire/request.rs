@@ -1,0 +1,370 @@
+//! A client's message, read as far as it can be.
+//!
+//! The header is read with `dhcproto::v4::borrowed`. The options are not: its iterator ends at the first option
+//! that runs past the end and joins only neighbours, and its typed decoders refuse what phones really send. Here
+//! every option is bytes with a code, and what cannot be understood is only itself lost.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use dhcproto::v4::{Flags, MAGIC, MessageType, Opcode, borrowed};
+use offhook_model::{ClientId, HardwareAddress};
+
+use super::{FILE, HEADER, SNAME, code};
+use crate::NoReply;
+
+/// Client identifiers longer than this are refused: real ones (RFC 4361) stay below 140 bytes, and each is kept
+/// in memory with its lease.
+const MAX_CLIENT_ID: usize = 512;
+
+/// The fixed header of a BOOTREQUEST.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// `htype`, and the first `hlen` bytes of `chaddr`.
+    pub hardware: HardwareAddress,
+    /// All of `chaddr`, echoed as it came.
+    pub chaddr: [u8; 16],
+    /// Transaction id.
+    pub xid: u32,
+    /// Seconds since the client began.
+    pub secs: u16,
+    /// The flags, the reserved ones included.
+    pub flags: Flags,
+    /// The client's address, when it has one that answers.
+    pub ciaddr: Ipv4Addr,
+    /// The relay's address; unspecified when there is none.
+    pub giaddr: Ipv4Addr,
+}
+
+impl Header {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`NoReply::Truncated`], [`NoReply::NotARequest`], [`NoReply::HardwareLength`], [`NoReply::NoCookie`].
+    pub fn read(bytes: &[u8]) -> Result<Self, NoReply> {
+        let message = borrowed::Message::new(bytes).map_err(|_| NoReply::Truncated)?;
+        if message.opcode() != Opcode::BootRequest {
+            return Err(NoReply::NotARequest);
+        }
+        // Checked before chaddr() is called, which slices by it.
+        if message.hlen() > 16 {
+            return Err(NoReply::HardwareLength);
+        }
+        if bytes.get(236..HEADER) != Some(&MAGIC[..]) {
+            return Err(NoReply::NoCookie);
+        }
+        let chaddr = bytes.get(28..44).and_then(|slice| slice.try_into().ok()).unwrap_or_default();
+        Ok(Self {
+            hardware: HardwareAddress::new(message.htype().into(), message.chaddr()),
+            chaddr,
+            xid: message.xid(),
+            secs: message.secs(),
+            flags: message.flags(),
+            ciaddr: message.ciaddr(),
+            giaddr: message.giaddr(),
+        })
+    }
+
+    /// Whether a relay forwarded the message.
+    pub fn is_relayed(&self) -> bool {
+        !self.giaddr.is_unspecified()
+    }
+}
+
+/// Where an option's bytes are.
+#[derive(Clone, Copy)]
+enum Slot {
+    Absent,
+    /// In the message itself.
+    Once {
+        start: u16,
+        len: u16,
+    },
+    /// In `Request::joined`: it came in several pieces.
+    Joined(u16),
+}
+
+/// A whole message.
+pub struct Request<'a> {
+    /// The fixed header.
+    pub header: Header,
+    /// Option 53.
+    pub message: MessageType,
+    bytes: &'a [u8],
+    slots: [Slot; 256],
+    joined: Vec<Vec<u8>>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the options that follow a header read before.
+    ///
+    /// Pieces of one option are joined in the order of RFC 3396 (options, `file`, `sname`), neighbours or not. An
+    /// option whose length runs past its field is clipped when it is text or a list, else ignored.
+    ///
+    /// # Errors
+    /// [`NoReply::Bootp`] without a message type, [`NoReply::MessageType`] with one that clients do not send.
+    pub fn read(header: Header, bytes: &'a [u8]) -> Result<Self, NoReply> {
+        let mut request = Self {
+            header,
+            message: MessageType::Unknown(0),
+            bytes,
+            slots: [Slot::Absent; 256],
+            joined: Vec::new(),
+        };
+        let main = HEADER..bytes.len();
+        let mut repeats = request.index(main.clone());
+        let overload = request.option(code::OVERLOAD).and_then(<[u8]>::first).copied().unwrap_or(0);
+        let fields = [
+            Some(main),
+            (overload == 1 || overload == 3).then_some(FILE),
+            (overload == 2 || overload == 3).then_some(SNAME),
+        ];
+        for field in fields.iter().skip(1).flatten() {
+            repeats |= request.index(field.clone());
+        }
+        if repeats {
+            request.join(fields.into_iter().flatten());
+        }
+        request.message = match request.option(code::MESSAGE_TYPE).map(<[u8]>::first) {
+            None => return Err(NoReply::Bootp),
+            Some(None) => return Err(NoReply::MessageType),
+            Some(Some(&number)) => MessageType::from(number),
+        };
+        match request.message {
+            MessageType::Discover
+            | MessageType::Request
+            | MessageType::Decline
+            | MessageType::Release
+            | MessageType::Inform => Ok(request),
+            _ => Err(NoReply::MessageType),
+        }
+    }
+
+    /// Header and options at once.
+    ///
+    /// # Errors
+    /// As [`Header::read`] and [`Request::read`].
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, NoReply> {
+        Self::read(Header::read(bytes)?, bytes)
+    }
+
+    /// Notes where each option of a field is; tells whether one came again.
+    fn index(&mut self, field: Range<usize>) -> bool {
+        let mut repeats = false;
+        for (code, piece) in segments(self.bytes, field) {
+            let (Ok(start), Ok(len)) = (u16::try_from(piece.start), u16::try_from(piece.len()))
+            else {
+                break;
+            };
+            if let Some(slot) = self.slots.get_mut(usize::from(code)) {
+                match slot {
+                    Slot::Absent => *slot = Slot::Once { start, len },
+                    Slot::Once { .. } | Slot::Joined(_) => repeats = true,
+                }
+            }
+        }
+        repeats
+    }
+
+    /// Joins the pieces of options that came more than once. One walk, however many they are: all pieces
+    /// together are no longer than the message.
+    fn join(&mut self, fields: impl Iterator<Item = Range<usize>>) {
+        for field in fields {
+            for (code, piece) in segments(self.bytes, field) {
+                let Some(slot) = self.slots.get_mut(usize::from(code)) else { continue };
+                let bytes = self.bytes.get(piece.clone()).unwrap_or_default();
+                match *slot {
+                    Slot::Once { start, .. } if usize::from(start) == piece.start => {}
+                    Slot::Once { start, len } => {
+                        let first = usize::from(start)..usize::from(start) + usize::from(len);
+                        let first = self.bytes.get(first).unwrap_or_default();
+                        *slot = Slot::Joined(self.joined.len() as u16);
+                        self.joined.push([first, bytes].concat());
+                    }
+                    Slot::Joined(at) => {
+                        if let Some(whole) = self.joined.get_mut(usize::from(at)) {
+                            whole.extend_from_slice(bytes);
+                        }
+                    }
+                    Slot::Absent => {}
+                }
+            }
+        }
+    }
+
+    /// The bytes of an option, joined; `None` when it did not come.
+    pub fn option(&self, code: u8) -> Option<&[u8]> {
+        match *self.slots.get(usize::from(code))? {
+            Slot::Absent => None,
+            Slot::Once { start, len } => {
+                self.bytes.get(usize::from(start)..usize::from(start) + usize::from(len))
+            }
+            Slot::Joined(at) => self.joined.get(usize::from(at)).map(Vec::as_slice),
+        }
+    }
+
+    /// An option that is one address; `None` also when it is too short to be one.
+    pub fn address(&self, code: u8) -> Option<Ipv4Addr> {
+        self.option(code)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
+    }
+
+    /// An option that is a 32-bit number; `None` also when it is too short to be one.
+    pub fn number(&self, code: u8) -> Option<u32> {
+        self.option(code)?.first_chunk::<4>().map(|octets| u32::from_be_bytes(*octets))
+    }
+
+    /// The codes of option 55, duplicates and all; `None` when the client sent none.
+    pub fn requested(&self) -> Option<&[u8]> {
+        self.option(code::REQUEST_LIST).filter(|codes| !codes.is_empty())
+    }
+
+    /// How long a reply this client takes, in bytes of DHCP message. Option 57 counts an IP datagram, as the 576
+    /// of RFC 2131 does; more than an Ethernet frame is never used.
+    pub fn reply_limit(&self) -> usize {
+        let asked = self.option(code::MAX_SIZE).and_then(|bytes| bytes.first_chunk::<2>());
+        let datagram = asked.map_or(576, |octets| u16::from_be_bytes(*octets)).clamp(576, 1500);
+        usize::from(datagram) - 28
+    }
+
+    /// Option 12, without trailing NULs; `None` when nothing is left.
+    pub fn host_name(&self) -> Option<&[u8]> {
+        self.option(code::HOST_NAME).map(trim_nuls).filter(|name| !name.is_empty())
+    }
+
+    /// The first label of option 81 (RFC 4702), in either of its encodings.
+    pub fn fqdn_label(&self) -> Option<&[u8]> {
+        let (fixed, name) = self.option(code::FQDN)?.split_first_chunk::<3>()?;
+        let label = if fixed.first().is_some_and(|flags| flags & 0x04 != 0) {
+            let (len, rest) = name.split_first()?;
+            rest.get(..usize::from(*len))?
+        } else {
+            name.split(|&byte| byte == b'.' || byte == 0).next()?
+        };
+        Some(label).filter(|label| !label.is_empty())
+    }
+
+    /// The bytes of option 61, unless empty.
+    pub fn client_id(&self) -> Option<&[u8]> {
+        self.option(code::CLIENT_ID).filter(|id| !id.is_empty())
+    }
+
+    /// Who a lease would belong to: option 61, else the hardware address.
+    ///
+    /// # Errors
+    /// [`NoReply::NoIdentity`] when there is neither, [`NoReply::ClientIdTooLong`].
+    pub fn identity(&self) -> Result<ClientId, NoReply> {
+        match self.client_id() {
+            Some(id) if id.len() > MAX_CLIENT_ID => Err(NoReply::ClientIdTooLong),
+            Some(id) => Ok(ClientId::Option61(id.into())),
+            None if self.header.hardware.bytes().is_empty() => Err(NoReply::NoIdentity),
+            None => Ok(ClientId::Hardware(self.header.hardware)),
+        }
+    }
+}
+
+/// `bytes` without the NULs that some phones end their strings with.
+pub(crate) fn trim_nuls(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..end).unwrap_or_default()
+}
+
+/// The options of one field, as code and range; ends at End, at the end of the field, or after an option that runs
+/// past it.
+fn segments(bytes: &[u8], field: Range<usize>) -> impl Iterator<Item = (u8, Range<usize>)> {
+    let end = field.end.min(bytes.len());
+    let mut at = field.start;
+    std::iter::from_fn(move || {
+        while at < end && bytes.get(at) == Some(&code::PAD) {
+            at += 1;
+        }
+        let code = *bytes.get(at).filter(|&&code| at < end && code != code::END)?;
+        let len = usize::from(*bytes.get(at + 1).filter(|_| at + 1 < end)?);
+        let start = at + 2;
+        if start + len > end {
+            at = end;
+            // What is left of a name or a list is worth having; half of an address or of an identity is not.
+            return bears_clipping(code).then_some((code, start..end));
+        }
+        at = start + len;
+        Some((code, start..at))
+    })
+}
+
+fn bears_clipping(code: u8) -> bool {
+    matches!(code, code::HOST_NAME | code::REQUEST_LIST | code::VENDOR_CLASS | code::USER_CLASS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(options: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER];
+        bytes[0] = 1;
+        bytes[1] = 1;
+        bytes[2] = 6;
+        bytes[236..].copy_from_slice(&MAGIC);
+        bytes.extend_from_slice(options);
+        bytes
+    }
+
+    #[test]
+    fn an_option_that_runs_past_the_end_takes_nothing_before_it_along() {
+        let bytes = message(b"\x35\x01\x01\x3c\x05440HD\x33\x02\x00\x01\x36\x04\x01\x02");
+        let request = Request::decode(&bytes).unwrap();
+        assert_eq!(request.message, MessageType::Discover);
+        assert_eq!(request.option(60), Some(&b"440HD"[..]));
+        assert_eq!(request.number(51), None);
+        assert_eq!(request.option(54), None);
+        let clipped = message(b"\x35\x01\x01\x3c\x09440HD");
+        assert_eq!(Request::decode(&clipped).unwrap().option(60), Some(&b"440HD"[..]));
+    }
+
+    #[test]
+    fn pieces_of_an_option_are_joined_across_others_and_across_file_and_sname() {
+        let mut bytes =
+            message(b"\x35\x01\x01\x3c\x02aa\x34\x01\x03\x00\x0c\x01h\x3c\x01b\xff\x3c\x09ignored");
+        bytes[108..114].copy_from_slice(b"\x3c\x02cd\xff\xff");
+        bytes[44..48].copy_from_slice(b"\x3c\x02ef");
+        let request = Request::decode(&bytes).unwrap();
+        assert_eq!(request.option(60), Some(&b"aabcdef"[..]));
+        assert_eq!(request.host_name(), Some(&b"h"[..]));
+    }
+
+    #[test]
+    fn file_and_sname_are_options_only_when_option_52_says_so() {
+        let mut bytes = message(b"\x35\x01\x01\xff");
+        bytes[108..112].copy_from_slice(b"\x3c\x02cd");
+        assert_eq!(Request::decode(&bytes).unwrap().option(60), None);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_by_name() {
+        let refused = |bytes: &[u8]| Request::decode(bytes).err();
+        let good = message(b"\x35\x01\x01\xff");
+        assert_eq!(refused(&good), None);
+        assert_eq!(refused(&good[..239]), Some(NoReply::Truncated));
+        assert_eq!(refused(&message(b"")), Some(NoReply::Bootp));
+        assert_eq!(refused(&message(b"\x35\x00")), Some(NoReply::MessageType));
+        for number in [0, 2, 5, 6, 9, 10, 255] {
+            assert_eq!(refused(&message(&[53, 1, number])), Some(NoReply::MessageType));
+        }
+        let mut reply = good.clone();
+        reply[0] = 2;
+        assert_eq!(refused(&reply), Some(NoReply::NotARequest));
+        let mut long = good.clone();
+        long[2] = 17;
+        assert_eq!(refused(&long), Some(NoReply::HardwareLength));
+        let mut cookie = good;
+        cookie[236] = 0;
+        assert_eq!(refused(&cookie), Some(NoReply::NoCookie));
+    }
+
+    #[test]
+    fn the_first_label_of_option_81_is_found_in_both_encodings() {
+        let ascii = message(b"\x35\x01\x08\x51\x0d\x01\x00\x00pc-7.lab.x");
+        assert_eq!(Request::decode(&ascii).unwrap().fqdn_label(), Some(&b"pc-7"[..]));
+        let wire = message(b"\x35\x01\x08\x51\x09\x05\x00\x00\x04pc-7\x00");
+        assert_eq!(Request::decode(&wire).unwrap().fqdn_label(), Some(&b"pc-7"[..]));
+    }
+}
