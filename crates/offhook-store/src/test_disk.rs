@@ -1,0 +1,152 @@
+//! Disks that fail, and disks that forget what was not synced, for tests.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use redb::backends::FileBackend;
+use redb::{Database, StorageBackend};
+
+use crate::store::{Opener, builder};
+
+/// A file on a disk that can be full or panic, as its switches say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Switches {
+    pub(crate) full: Arc<AtomicBool>,
+    pub(crate) sync_fails: Arc<AtomicBool>,
+    pub(crate) panics: Arc<AtomicBool>,
+}
+
+impl Switches {
+    /// Opens real files whose writes obey the switches.
+    pub(crate) fn opener(&self) -> Opener {
+        let switches = self.clone();
+        Box::new(move |path: &Path| {
+            let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+            let file = FileBackend::new(file)?;
+            builder().create_with_backend(Switched { file, switches: switches.clone() })
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Switched {
+    file: FileBackend,
+    switches: Switches,
+}
+
+impl Switched {
+    fn check(&self) -> io::Result<()> {
+        assert!(!self.switches.panics.load(Ordering::SeqCst), "the disk panics");
+        match self.switches.full.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for Switched {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.switches.sync_fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk broke"));
+        }
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.file.write(offset, data)
+    }
+}
+
+/// What happened to a [`MemoryDisk`].
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Write(usize, Vec<u8>),
+    SetLen(usize),
+    Sync,
+    /// Said by the test: everything before was acknowledged.
+    Acknowledged,
+}
+
+/// A disk in memory that remembers everything that was done to it, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemoryDisk {
+    pub(crate) image: Arc<Mutex<Vec<u8>>>,
+    pub(crate) log: Arc<Mutex<Vec<Op>>>,
+}
+
+impl MemoryDisk {
+    pub(crate) fn with(image: Vec<u8>) -> Self {
+        Self { image: Arc::new(Mutex::new(image)), ..Self::default() }
+    }
+
+    pub(crate) fn open(&self) -> Result<Database, redb::DatabaseError> {
+        builder().create_with_backend(self.clone())
+    }
+
+    pub(crate) fn note(&self, op: Op) {
+        self.log.lock().unwrap().push(op);
+    }
+}
+
+/// Does `op` to `image`.
+pub(crate) fn replay(op: &Op, image: &mut Vec<u8>) {
+    match op {
+        Op::Write(offset, data) => {
+            let end = offset + data.len();
+            if image.len() < end {
+                image.resize(end, 0);
+            }
+            image[*offset..end].copy_from_slice(data);
+        }
+        Op::SetLen(len) => image.resize(*len, 0),
+        Op::Sync | Op::Acknowledged => {}
+    }
+}
+
+impl StorageBackend for MemoryDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.image.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let image = self.image.lock().unwrap();
+        let bytes = image.get(offset as usize..).and_then(|rest| rest.get(..out.len()));
+        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let op = Op::SetLen(len as usize);
+        replay(&op, &mut self.image.lock().unwrap());
+        self.note(op);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.note(Op::Sync);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let op = Op::Write(offset as usize, data.to_vec());
+        replay(&op, &mut self.image.lock().unwrap());
+        self.note(op);
+        Ok(())
+    }
+}
