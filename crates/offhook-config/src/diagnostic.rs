@@ -56,7 +56,6 @@ pub struct Related {
 /// All diagnostics of one file, by position.
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
-    pub(crate) file: Arc<str>,
     pub(crate) text: Arc<str>,
     pub(crate) list: Vec<Diagnostic>,
 }

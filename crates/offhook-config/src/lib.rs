@@ -15,6 +15,7 @@ mod read;
 mod render;
 mod report;
 mod scalar;
+mod syntax;
 mod tree;
 mod words;
 
@@ -135,14 +136,35 @@ impl Walked<Option<Site>> {
 
 /// Parses `text`, reports what is not TOML, and walks the rest.
 fn with_tree<T>(source: Source, text: &str, walk: impl FnOnce(&Table<'_>) -> T) -> Walked<T> {
+    let mended = syntax::mend(text);
+    let (tree, _) = DeTable::parse_recoverable(&mended.text);
+    let tree = tree.get_ref();
     let mut report = Report::new(source, text);
-    let (tree, errors) = DeTable::parse_recoverable(text);
+    mended.problems.into_iter().for_each(|problem| report.push(problem));
+    for (span, message) in &mended.repeated {
+        report.push(repeated(tree, text, span, message));
+    }
     let mut headers = Vec::new();
-    collect_headers(tree.get_ref(), text, &mut headers);
-    let damage = report_syntax(&report, &tree, text, &errors);
-    report.set_damage(damage, headers);
-    let result = walk(&Table::new(&report, tree.get_ref(), 0..0, "this file"));
+    collect_headers(tree, &mended.text, &mut headers);
+    report.set_damage(mended.damage, headers, mended.sections_lost);
+    let result = walk(&Table::new(&report, tree, 0..0, "this file"));
     Walked { report, result }
+}
+
+/// A key or a table that is there already.
+fn repeated(tree: &DeTable<'_>, text: &str, span: &Span, message: &str) -> Problem {
+    let key = text.get(span.clone()).unwrap_or_default();
+    let message = match message.starts_with("duplicate key") {
+        true => format!("`{key}` is given twice"),
+        false => format!("`{key}` is no table that could be added to"),
+    };
+    let problem = Problem::error(Code::DuplicateKey, span, message)
+        .label("given again here")
+        .hint("leave one of them out, or put all keys in one place");
+    match syntax::first_definition(tree, key, span.start) {
+        Some(first) => problem.related(&first, "first given here"),
+        None => problem,
+    }
 }
 
 /// Where tables with a header of their own start.
@@ -161,93 +183,6 @@ fn collect_headers(table: &DeTable<'_>, text: &str, headers: &mut Vec<usize>) {
         if let DeValue::Array(array) = value.get_ref() {
             array.iter().for_each(&mut add);
         }
-    }
-}
-
-/// Reports syntax errors, the first of each line; gives the places where values were lost.
-fn report_syntax(
-    report: &Report,
-    tree: &toml::Spanned<DeTable<'_>>,
-    text: &str,
-    errors: &[toml::de::Error],
-) -> Vec<Span> {
-    let mut damage: Vec<Span> = Vec::new();
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        if error.message().starts_with("duplicate key") {
-            let key = text.get(span.clone()).unwrap_or_default();
-            let problem =
-                Problem::error(Code::DuplicateKey, &span, format!("`{key}` is given twice"))
-                    .label("given again here")
-                    .hint("leave one of them out");
-            let first = first_definition(tree.get_ref(), key, span.start);
-            report.push(match first {
-                Some(first) => problem.related(&first, "first given here"),
-                None => problem,
-            });
-            continue;
-        }
-        // What follows an error on its line is mostly a consequence of it.
-        let seen = damage.iter().any(|d| report.is_same_line(d.end, span.start));
-        damage.push(span.clone());
-        if !seen {
-            report.push(
-                Problem::error(Code::Syntax, &span, error.message().replace('\n', ", "))
-                    .label("not TOML")
-                    .hint(syntax_hint(report, text, &span)),
-            );
-        }
-    }
-    damage
-}
-
-/// The last key of this text before `before`: what a duplicate repeats.
-fn first_definition(table: &DeTable<'_>, text: &str, before: usize) -> Option<Span> {
-    let name = text.trim_matches(['"', '\'']);
-    let mut found: Option<Span> = None;
-    let mut pending = vec![table];
-    while let Some(table) = pending.pop() {
-        for (key, value) in table {
-            let span = key.span();
-            let later = found.as_ref().is_none_or(|found| span.start > found.start);
-            if key.get_ref() == name && span.start < before && later {
-                found = Some(span);
-            }
-            match value.get_ref() {
-                DeValue::Table(inner) => pending.push(inner),
-                DeValue::Array(array) => {
-                    pending.extend(array.iter().filter_map(|item| item.get_ref().as_table()));
-                }
-                _ => {}
-            }
-        }
-    }
-    found
-}
-
-/// What is most likely meant by a line that is not TOML.
-fn syntax_hint(report: &Report, text: &str, span: &Span) -> String {
-    let line = report.line_of(text, span.start).trim();
-    let value = line.split_once('=').map(|(_, value)| value.trim());
-    let odd = |c: char| line.split('#').next().is_some_and(|code| code.matches(c).count() % 2 == 1);
-    match value {
-        Some("") => "write a value after the `=`".to_owned(),
-        _ if odd('"') => "close the string with a `\"`".to_owned(),
-        Some(value) if !value.starts_with(['"', '\'', '[', '{']) => {
-            let bare = value.split('#').next().unwrap_or(value).trim();
-            format!("strings need quotes: \"{}\"", bare.trim_matches(['"', '\'']))
-        }
-        Some(value) if value.starts_with('[') && !value.contains(']') => {
-            "close the list with a `]`, with commas between its elements".to_owned()
-        }
-        Some(value) if value.starts_with('{') && !value.contains('}') => {
-            "close the table with a `}`, with commas between its keys".to_owned()
-        }
-        Some(_) => "check quotes, brackets and commas on this line".to_owned(),
-        None if line.starts_with("[[") => "a list of tables starts with [[name]]".to_owned(),
-        None if line.starts_with('[') => "a table starts with [name]".to_owned(),
-        None if line.contains(':') => "TOML has `key = value`, with `=`".to_owned(),
-        None => "write key = value, [table] or [[table]]".to_owned(),
     }
 }
 

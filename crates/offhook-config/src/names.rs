@@ -23,8 +23,8 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new(zone: Option<DomainName>, hosts: &[HostFacts]) -> Self {
-        let mut names = Self { zone, ..Self::default() };
+    pub(crate) fn new(zone: Option<DomainName>, hosts: &[HostFacts], incomplete: bool) -> Self {
+        let mut names = Self { zone, incomplete, ..Self::default() };
         for host in hosts {
             match host.name.value() {
                 Some(name) => {
@@ -37,7 +37,8 @@ impl Names {
         names
     }
 
-    pub(crate) fn add_switchovers(&mut self, switchovers: &[SwitchoverFacts]) {
+    pub(crate) fn add_switchovers(&mut self, switchovers: &[SwitchoverFacts], incomplete: bool) {
+        self.incomplete |= incomplete;
         for switchover in switchovers {
             let Some(name) = switchover.name.value() else {
                 self.incomplete = true;
@@ -135,7 +136,7 @@ impl Names {
     }
 
     /// Every name, without the zone where that is shorter.
-    fn short(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn short(&self) -> impl Iterator<Item = &str> {
         self.hosts.keys().chain(self.others.keys()).map(|name| {
             let zone = self.zone.as_ref().map_or("", DomainName::as_str);
             let stem = name.as_str().strip_suffix(zone).and_then(|stem| stem.strip_suffix('.'));

@@ -22,6 +22,11 @@ impl Lines {
         &self.text
     }
 
+    /// Where the first line starts.
+    pub(crate) fn first(&self) -> usize {
+        self.starts.first().copied().unwrap_or(0)
+    }
+
     /// The same range, inside the text and on character boundaries.
     pub(crate) fn clamp(&self, span: Range<usize>) -> Range<usize> {
         let first = self.starts.first().copied().unwrap_or(0);

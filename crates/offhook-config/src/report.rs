@@ -85,6 +85,7 @@ pub(crate) struct Report {
     known: RefCell<BTreeSet<String>>,
     damage: Vec<Span>,
     headers: Vec<usize>,
+    sections_lost: bool,
 }
 
 /// More than this is a wrong file, not a file with mistakes.
@@ -99,14 +100,21 @@ impl Report {
             known: RefCell::default(),
             damage: Vec::new(),
             headers: Vec::new(),
+            sections_lost: false,
         }
     }
 
     /// Tells where the syntax is broken, and where tables start.
-    pub(crate) fn set_damage(&mut self, damage: Vec<Span>, mut headers: Vec<usize>) {
+    pub(crate) fn set_damage(
+        &mut self,
+        damage: Vec<Span>,
+        mut headers: Vec<usize>,
+        sections_lost: bool,
+    ) {
         headers.sort_unstable();
         self.damage = damage;
         self.headers = headers;
+        self.sections_lost = sections_lost;
     }
 
     pub(crate) fn push(&self, problem: Problem) {
@@ -132,17 +140,9 @@ impl Report {
         self.lines.text().as_bytes().get(span.start) == Some(&b'{')
     }
 
-    pub(crate) fn is_same_line(&self, one: usize, other: usize) -> bool {
-        self.lines.line_start(one) == self.lines.line_start(other)
-    }
-
-    /// The line of `text` that holds `offset`.
-    pub(crate) fn line_of<'t>(&self, text: &'t str, offset: usize) -> &'t str {
-        text.get(self.lines.line_start(offset)..self.lines.line_end(offset)).unwrap_or_default()
-    }
-
-    pub(crate) fn is_any_damage(&self) -> bool {
-        !self.damage.is_empty()
+    /// Whether the header of some table was lost, so that a table that seems to be missing may be there.
+    pub(crate) fn are_sections_lost(&self) -> bool {
+        self.sections_lost
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -199,6 +199,6 @@ impl Report {
                 }
             })
             .collect();
-        Diagnostics { file, text: text.into(), list }
+        Diagnostics { text: text.into(), list }
     }
 }

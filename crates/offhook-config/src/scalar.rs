@@ -38,11 +38,12 @@ impl Value<'_> {
         {
             return Some(listener);
         }
-        self.bad(
-            Code::BadListener,
-            format!("`{text}` is not an address to listen on"),
-            format!("write an address, or address and port: \"10.0.0.11\" or \"10.0.0.11:{port}\""),
-        );
+        let form = || format!("write an address, or address and port: \"10.0.0.11:{port}\"");
+        let hint = match text.contains(':') {
+            true => form(),
+            false => parse_address(text).err().unwrap_or_else(form),
+        };
+        self.bad(Code::BadListener, format!("`{text}` is not an address to listen on"), hint);
         None
     }
 

@@ -398,7 +398,7 @@ impl<'a> Table<'a> {
     pub(crate) fn finish(&self) {
         let taken = self.taken.borrow();
         for entry in &self.entries {
-            if taken.contains(&entry.key) {
+            if taken.contains(&entry.key) || self.report.is_damaged(&entry.key_span) {
                 continue;
             }
             let what = if entry.value.get_ref().is_table() || is_tables(entry.value.get_ref()) {

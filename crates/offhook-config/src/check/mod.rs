@@ -1,16 +1,76 @@
 //! Checks across sections: what is right by itself and wrong together.
 
+mod duplicates;
+mod firmware;
+mod options;
+mod phones;
+mod pools;
+mod scopes;
+mod servers;
+
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use crate::Files;
 use crate::read::{ClassFacts, Facts};
-use crate::report::Report;
+use crate::report::{Report, Span};
+
+/// What the checks look at.
+pub(crate) struct Context<'f> {
+    pub(crate) facts: &'f Facts,
+    pub(crate) catalogue: &'f [ClassFacts],
+    pub(crate) report: &'f Report,
+}
 
 pub(crate) fn all(
-    _facts: &Facts,
-    _catalogue: &[ClassFacts],
-    _base: &Path,
-    _files: &dyn Files,
-    _report: &Report,
+    facts: &Facts,
+    catalogue: &[ClassFacts],
+    base: &Path,
+    files: &dyn Files,
+    report: &Report,
 ) {
+    let context = Context { facts, catalogue, report };
+    duplicates::check(&context);
+    servers::check(&context);
+    scopes::check(&context);
+    pools::check(&context);
+    options::check(&context);
+    phones::check(&context);
+    firmware::check(&context, base, files);
+}
+
+impl<'f> Context<'f> {
+    /// The administrator's classes before the catalogue's, which they hide by name.
+    fn classes(&self) -> impl Iterator<Item = &'f ClassFacts> + Clone {
+        crate::derive::all_classes(self.facts, self.catalogue)
+    }
+
+    fn class(&self, name: &str) -> Option<&'f ClassFacts> {
+        self.classes().find(|class| class.is_named(name))
+    }
+
+    /// Every address that belongs to a machine, with what it is and where that stands.
+    fn taken(&self) -> Vec<(Ipv4Addr, String, &'f Span)> {
+        let mut all = Vec::new();
+        for host in &self.facts.hosts {
+            if let (Some(name), Some(address)) = (host.name.value(), host.address.good()) {
+                all.push((address.value, format!("the host `{name}`"), &address.span));
+            }
+        }
+        for router in self.facts.scopes.iter().filter_map(|scope| scope.router.good()) {
+            all.push((router.value, "a router".to_owned(), &router.span));
+        }
+        let listeners = self.facts.dns.listen.value().into_iter().flat_map(|list| &list.items);
+        for listener in listeners {
+            if let IpAddr::V4(address) = listener.value.ip() {
+                all.push((address, "the DNS server".to_owned(), &listener.span));
+            }
+        }
+        if let Some(listener) = self.facts.tftp.as_ref().and_then(|tftp| tftp.listen.good())
+            && let IpAddr::V4(address) = listener.value.ip()
+        {
+            all.push((address, "the TFTP server".to_owned(), &listener.span));
+        }
+        all
+    }
 }

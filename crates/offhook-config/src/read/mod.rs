@@ -37,49 +37,59 @@ pub(crate) struct Facts {
     pub(crate) classes: Vec<ClassFacts>,
     pub(crate) phones: Vec<PhoneFacts>,
     pub(crate) options: Vec<Explicit>,
+    /// Some scopes could not be read at all.
+    pub(crate) scopes_bad: bool,
+    /// Some tables could not be read at all, and nobody knows which.
+    pub(crate) sections_lost: bool,
 }
 
 /// Reads the whole file; `catalogue` completes classes of the same name.
 pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts]) -> Facts {
     let report = root.report;
     let site = SiteFacts::read(section(root, "site", "[site]"), root);
-    let hosts: Vec<_> = sections(root, "host", "[[host]]")
-        .iter()
-        .map(|table| HostFacts::read(table, &site))
-        .collect();
-    let mut names = Names::new(site.zone.value().cloned(), &hosts);
-    let switchovers: Vec<_> = sections(root, "switchover", "[switchover]")
-        .iter()
-        .map(|table| SwitchoverFacts::read(table, &names))
-        .collect();
-    names.add_switchovers(&switchovers);
+    let (host_tables, hosts_bad) = sections(root, "host", "[[host]]");
+    let hosts: Vec<_> = host_tables.iter().map(|table| HostFacts::read(table, &site)).collect();
+    let mut names = Names::new(site.zone.value().cloned(), &hosts, hosts_bad);
+    let (switchover_tables, switchovers_bad) = sections(root, "switchover", "[switchover]");
+    let switchovers: Vec<_> =
+        switchover_tables.iter().map(|table| SwitchoverFacts::read(table, &names)).collect();
+    names.add_switchovers(&switchovers, switchovers_bad);
 
     let time = TimeFacts::read(section(root, "time", "[time]"), &names);
     let dns = DnsFacts::read(section(root, "dns", "[dns]"), root);
     let tftp = section(root, "tftp", "[tftp]").map(|table| TftpFacts::read(&table));
-    let scopes = sections(root, "scope", "[[scope]]")
-        .iter()
-        .map(|table| ScopeFacts::read(table, &names))
-        .collect();
-    let classes: Vec<_> = sections(root, "class", "[[class]]")
-        .iter()
-        .map(|table| ClassFacts::read(table, &names, catalogue))
-        .collect();
-    let phones = sections(root, "phone", "[[phone]]")
-        .iter()
-        .map(|table| PhoneFacts::read(table, &names))
-        .collect();
+    let (scope_tables, scopes_bad) = sections(root, "scope", "[[scope]]");
+    let scopes = scope_tables.iter().map(|table| ScopeFacts::read(table, &names)).collect();
+    let (class_tables, classes_bad) = sections(root, "class", "[[class]]");
+    let classes =
+        class_tables.iter().map(|table| ClassFacts::read(table, &names, catalogue)).collect();
+    let (phone_tables, _) = sections(root, "phone", "[[phone]]");
+    let phones = phone_tables.iter().map(|table| PhoneFacts::read(table, &names)).collect();
     let options = options(root, "[options]", Level::Everyone, &names);
     root.finish();
     check_names(report, &site);
-    Facts { site, names, dns, tftp, time, hosts, switchovers, scopes, classes, phones, options }
+    Facts {
+        site,
+        names,
+        dns,
+        tftp,
+        time,
+        hosts,
+        switchovers,
+        scopes,
+        classes,
+        phones,
+        options,
+        scopes_bad,
+        sections_lost: classes_bad || report.are_sections_lost(),
+    }
 }
 
 /// The classes of a catalogue.
 pub(crate) fn read_classes(root: &Table<'_>) -> Vec<ClassFacts> {
     let names = Names::default();
-    let classes = sections(root, "class", "[[class]]");
-    let classes = classes.iter().map(|table| ClassFacts::read(table, &names, &[])).collect();
+    let (tables, _) = sections(root, "class", "[[class]]");
+    let classes = tables.iter().map(|table| ClassFacts::read(table, &names, &[])).collect();
     root.finish();
     classes
 }
@@ -114,24 +124,30 @@ fn section<'a>(root: &Table<'a>, key: &'static str, name: &str) -> Option<Table<
     .into_value()
 }
 
-/// A table that may be there any number of times.
-fn sections<'a>(root: &Table<'a>, key: &'static str, name: &str) -> Vec<Table<'a>> {
-    root.field(key, |value| {
-        if value.is_table() && name == "[switchover]" {
+/// Tables of which there may be any number, and whether some could not be read.
+fn sections<'a>(root: &Table<'a>, key: &'static str, name: &str) -> (Vec<Table<'a>>, bool) {
+    let field = root.field(key, |value| {
+        // One switchover is the rule, so that it goes without double brackets.
+        if value.is_table() && key == "switchover" {
             return value.table(name).map(|table| vec![table]);
         }
         if value.is_table() {
-            value.wrong_type("a list of tables", format!("write {name} in two pairs of brackets"));
+            value.wrong_type(
+                "a list of tables",
+                format!("write {name}, with two pairs of brackets"),
+            );
             return None;
         }
         if !value.is_list() {
             value.wrong_type("a list of tables", format!("start each one with {name}"));
             return None;
         }
-        Some(value.elements().iter().filter_map(|element| element.table(name)).collect::<Vec<_>>())
-    })
-    .into_value()
-    .unwrap_or_default()
+        Some(value.elements().iter().filter_map(|element| element.table(name)).collect())
+    });
+    let bad = field.is_bad()
+        || root.report.are_sections_lost()
+        || (field.is_absent() && root.has_near(key));
+    (field.into_value().unwrap_or_default(), bad)
 }
 
 /// A site whose zone is a single label works, but hardly anybody means it.

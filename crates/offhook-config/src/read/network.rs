@@ -204,7 +204,7 @@ pub(crate) fn non_empty<T>(value: &Value<'_>, list: List<T>) -> Option<List<T>> 
 
 /// Reports that a table is missing altogether.
 pub(crate) fn missing_section(root: &Table<'_>, key: &'static str, example: &str) {
-    if root.has(key) || root.report.is_any_damage() || root.has_near(key) {
+    if root.has(key) || root.report.are_sections_lost() || root.has_near(key) {
         return;
     }
     root.report.push(

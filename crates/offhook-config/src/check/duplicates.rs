@@ -1,0 +1,120 @@
+//! What may be there only once.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::Context;
+use crate::Code;
+use crate::report::{Problem, Span, Spanned};
+
+pub(super) fn check(context: &Context<'_>) {
+    let facts = context.facts;
+    let hosts = facts.hosts.iter().filter_map(|host| host.name.good());
+    let switchovers = facts.switchovers.iter().filter_map(|switchover| switchover.name.good());
+    twice(context, Code::DuplicateHost, hosts.chain(switchovers), |name| {
+        (
+            format!("the name `{name}` is given twice"),
+            "give each host and switchover a name of its own".to_owned(),
+        )
+    });
+    let addresses = facts.hosts.iter().filter_map(|host| host.address.good());
+    twice(context, Code::DuplicateAddress, addresses, |address| {
+        (
+            format!("{address} is the address of two hosts"),
+            "give each host an address of its own; its PTR record can name only one".to_owned(),
+        )
+    });
+    let scopes = facts.scopes.iter().filter_map(|scope| scope.name.good());
+    twice(context, Code::DuplicateScope, scopes, |name| {
+        (format!("two scopes are called `{name}`"), "give each scope a name of its own".to_owned())
+    });
+    let interfaces = facts.scopes.iter().filter_map(|scope| scope.interface.good());
+    twice(context, Code::DuplicateInterface, interfaces, |name| {
+        (
+            format!("two scopes are on the interface `{name}`"),
+            "a broadcast on one interface is answered from one scope".to_owned(),
+        )
+    });
+    let classes: Vec<_> = facts
+        .classes
+        .iter()
+        .filter_map(|class| class.name.good())
+        .map(|name| Spanned::new(name.value.to_ascii_lowercase(), name.span.clone()))
+        .collect();
+    twice(context, Code::DuplicateClass, classes.iter(), |name| {
+        (
+            format!("two classes are called `{name}`, letter case aside"),
+            "put all keys into one [[class]]".to_owned(),
+        )
+    });
+    let phones = facts.phones.iter().filter_map(|phone| phone.key.as_ref());
+    twice(context, Code::DuplicatePhone, phones, |key| {
+        let key = match key {
+            offhook_model::PhoneKey::Mac(mac) => mac.to_string(),
+            offhook_model::PhoneKey::HostName(name) => name.clone(),
+        };
+        (format!("the phone `{key}` is listed twice"), "leave one of the two out".to_owned())
+    });
+    let addresses = facts.phones.iter().filter_map(|phone| phone.address.good());
+    twice(context, Code::DuplicateAddress, addresses, |address| {
+        (
+            format!("{address} is kept for two phones"),
+            "give each phone an address of its own".to_owned(),
+        )
+    });
+    vlans(context);
+    listeners(context);
+}
+
+/// Sites behind relays may reuse a VLAN number, so that this is no error.
+fn vlans(context: &Context<'_>) {
+    let mut first: HashMap<u16, &Span> = HashMap::new();
+    for vlan in context.facts.scopes.iter().filter_map(|scope| scope.vlan.good()) {
+        if let Some(first) = first.get(&vlan.value) {
+            context.report.push(
+                Problem::warning(
+                    Code::DuplicateVlan,
+                    &vlan.span,
+                    format!("two scopes are VLAN {}", vlan.value),
+                )
+                .label("the same VLAN")
+                .related(first, "first given here")
+                .hint("leave it so only where the scopes are on different sites"),
+            );
+        } else {
+            first.insert(vlan.value, &vlan.span);
+        }
+    }
+}
+
+/// DNS and TFTP have ports of their own; the same address and port twice cannot be bound.
+fn listeners(context: &Context<'_>) {
+    let dns = context.facts.dns.listen.value().into_iter().flat_map(|list| &list.items);
+    let tftp = context.facts.tftp.iter().filter_map(|tftp| tftp.listen.good());
+    twice(context, Code::DuplicateListener, dns.chain(tftp), |listener| {
+        (format!("{listener} is listened on twice"), "leave one of the two out".to_owned())
+    });
+}
+
+/// Reports every value that was there before.
+fn twice<'v, T: Eq + Hash + 'v>(
+    context: &Context<'_>,
+    code: Code,
+    values: impl IntoIterator<Item = &'v Spanned<T>>,
+    words: impl Fn(&T) -> (String, String),
+) {
+    let mut first: HashMap<&T, &Span> = HashMap::new();
+    for value in values {
+        if let Some(first) = first.get(&value.value) {
+            let (message, hint) = words(&value.value);
+            context.report.push(
+                Problem::error(code, &value.span, message)
+                    .label("given again here")
+                    .related(first, "first given here")
+                    .hint(hint),
+            );
+        } else {
+            first.insert(&value.value, &value.span);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The inventory, and classes that nothing belongs to.
+
+use super::Context;
+use crate::Code;
+use crate::report::Problem;
+use crate::words;
+
+pub(super) fn check(context: &Context<'_>) {
+    let taken = context.taken();
+    for phone in &context.facts.phones {
+        if let Some(class) = phone.class.good()
+            && context.class(&class.value).is_none()
+            && !context.facts.classes.iter().any(|class| class.name.is_bad())
+            && !context.facts.sections_lost
+        {
+            let names = context.classes().filter_map(|class| class.name.value());
+            context.report.push(
+                Problem::error(
+                    Code::UnknownClass,
+                    &class.span,
+                    format!("there is no class `{}`", class.value),
+                )
+                .label("neither in this file nor in the catalogue")
+                .hint(words::suggest(
+                    &class.value,
+                    "class",
+                    names.map(String::as_str),
+                )),
+            );
+        }
+        let Some(address) = phone.address.good() else { continue };
+        if let Some((_, what, span)) = taken.iter().find(|(taken, ..)| *taken == address.value) {
+            context.report.push(
+                Problem::error(
+                    Code::PhoneAddressTaken,
+                    &address.span,
+                    format!("{} is {what}", address.value),
+                )
+                .label("belongs to something else")
+                .related(span, what.as_str())
+                .hint("keep another address for this phone"),
+            );
+        }
+        let scopes = &context.facts.scopes;
+        let lost = scopes.iter().any(|scope| scope.subnet.is_bad()) || context.facts.scopes_bad;
+        let mut subnets = scopes.iter().filter_map(|scope| scope.subnet.value());
+        if !lost && !scopes.is_empty() && !subnets.any(|subnet| subnet.contains(address.value)) {
+            let all = scopes.iter().filter_map(|scope| scope.subnet.value()).take(12);
+            context.report.push(
+                Problem::error(
+                    Code::PhoneAddressOutsideScopes,
+                    &address.span,
+                    format!("{} is in no scope", address.value),
+                )
+                .label("in no scope")
+                .hint(format!("the scopes are {}", words::list(all))),
+            );
+        }
+    }
+    for class in &context.facts.classes {
+        let Some(name) = class.name.good() else { continue };
+        let used = context.facts.phones.iter().any(|phone| {
+            phone.class.value().is_some_and(|class| class.eq_ignore_ascii_case(&name.value))
+        });
+        if class.evidence().next().is_none() && !class.damaged && !used {
+            context.report.push(
+                Problem::warning(
+                    Code::ClassNeverMatches,
+                    &name.span,
+                    format!("nothing is recognised as `{}`", name.value),
+                )
+                .label("no evidence, and no phone names it")
+                .hint("add `vendor_class`, `vendor_class_prefix`, `user_class` or `oui`"),
+            );
+        }
+    }
+}

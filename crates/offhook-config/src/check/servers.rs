@@ -1,0 +1,238 @@
+//! Listeners, forwarding, switchovers, and the name in option 160.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use offhook_model::{DomainName, Send};
+
+use super::Context;
+use crate::Code;
+use crate::options::Explicit;
+use crate::read::{Facts, ScopeFacts};
+use crate::report::{Problem, Span, Spanned};
+use crate::words;
+
+pub(super) fn check(context: &Context<'_>) {
+    let facts = context.facts;
+    let dns: Vec<_> = facts.dns.listen.value().into_iter().flat_map(|list| &list.items).collect();
+    for listener in &dns {
+        this_listener(context, listener, 53, "DNS", 6);
+    }
+    let tftp = facts.tftp.as_ref().and_then(|tftp| tftp.listen.good());
+    if let Some(listener) = tftp {
+        this_listener(context, listener, 69, "TFTP", 66);
+        for scope in scopes_without_own(facts, 66).filter(|scope| scope.phones) {
+            unreachable(context, scope, &[listener], Code::TftpUnreachable, "phones", "TFTP", 66);
+        }
+    }
+    if facts.dns.listen.value().is_some_and(|list| list.complete) {
+        for scope in scopes_without_own(facts, 6) {
+            unreachable(context, scope, &dns, Code::DnsUnreachable, "clients", "DNS", 6);
+        }
+    }
+    forward(context);
+    for switchover in &facts.switchovers {
+        let Some(hosts) = switchover.hosts.good() else { continue };
+        pair(context, &hosts.value.items, hosts.value.complete, &hosts.span);
+    }
+    provisioning(context);
+}
+
+/// Scopes whose clients are told the listener itself.
+fn scopes_without_own(facts: &Facts, code: u8) -> impl Iterator<Item = &ScopeFacts> {
+    let site = facts.options.iter().any(|option| option.rule.code == code);
+    facts
+        .scopes
+        .iter()
+        .filter(move |scope| !site && !scope.options.iter().any(|o| o.rule.code == code))
+}
+
+fn this_listener(
+    context: &Context<'_>,
+    listener: &Spanned<SocketAddr>,
+    port: u16,
+    server: &str,
+    option: u8,
+) {
+    if listener.value.ip().is_unspecified() {
+        context.report.push(
+            Problem::error(
+                Code::UnspecifiedListener,
+                &listener.span,
+                format!("{} is no address that option {option} could name", listener.value.ip()),
+            )
+            .label("every address of the machine")
+            .hint(format!("write the address at which phones reach the {server} server")),
+        );
+    }
+    if listener.value.port() != port {
+        context.report.push(
+            Problem::warning(
+                Code::NonstandardPort,
+                &listener.span,
+                format!("phones ask port {port}, not {}", listener.value.port()),
+            )
+            .label("phones will not find it")
+            .hint(format!("leave the port out, unless something forwards {port} to it")),
+        );
+    }
+}
+
+fn unreachable(
+    context: &Context<'_>,
+    scope: &ScopeFacts,
+    listeners: &[&Spanned<SocketAddr>],
+    code: Code,
+    who: &str,
+    server: &str,
+    option: u8,
+) {
+    let (Some(subnet), true) = (scope.subnet.value(), scope.router.is_absent()) else { return };
+    if context.report.is_section_damaged(scope.span.start) {
+        return;
+    }
+    // A route to the server is as good as a router.
+    if scope.options.iter().any(|option| matches!(option.rule.code, 3 | 33 | 121)) {
+        return;
+    }
+    let addresses: Vec<Ipv4Addr> = listeners
+        .iter()
+        .filter_map(|listener| match listener.value.ip() {
+            IpAddr::V4(address) if !address.is_unspecified() => Some(address),
+            _ => None,
+        })
+        .collect();
+    let (Some(first), Some(address)) = (listeners.first(), addresses.first()) else { return };
+    if addresses.iter().any(|address| subnet.contains(*address)) {
+        return;
+    }
+    let name = scope.name.value().map_or("?", String::as_str);
+    context.report.push(
+        Problem::error(
+            code,
+            &scope.span,
+            format!("{who} in the scope `{name}` cannot reach the {server} server {address}"),
+        )
+        .label(format!("no `router`, and {address} is not in {subnet}"))
+        .related(&first.span, format!("option {option}"))
+        .hint("add a `router`, or listen on an address in this subnet"),
+    );
+}
+
+fn forward(context: &Context<'_>) {
+    let Some(own) = context.facts.site.zone.good() else { return };
+    for (zone, _) in &context.facts.dns.forward {
+        let inside = zone.value.as_ref().is_some_and(|zone| zone.is_within(&own.value));
+        if inside {
+            context.report.push(
+                Problem::error(
+                    Code::ForwardOwnZone,
+                    &zone.span,
+                    "names in the site's own zone are not forwarded",
+                )
+                .label("answered here")
+                .related(&own.span, "the zone")
+                .hint("leave it out, and give each server a [[host]]"),
+            );
+        }
+    }
+}
+
+fn pair(
+    context: &Context<'_>,
+    hosts: &[Spanned<(DomainName, Option<Ipv4Addr>)>],
+    complete: bool,
+    span: &Span,
+) {
+    let mut first: HashMap<&DomainName, &Span> = HashMap::new();
+    for host in hosts {
+        if let Some(first) = first.get(&host.value.0) {
+            context.report.push(
+                Problem::error(
+                    Code::SwitchoverHostTwice,
+                    &host.span,
+                    format!("`{}` is twice in this switchover", host.value.0),
+                )
+                .label("given again here")
+                .related(first, "first given here")
+                .hint("name the other server of the pair"),
+            );
+            return;
+        }
+        first.insert(&host.value.0, &host.span);
+    }
+    if !complete {
+        return;
+    }
+    if hosts.is_empty() {
+        context.report.push(
+            Problem::error(Code::SwitchoverEmpty, span, "this switchover has no hosts")
+                .label("no hosts")
+                .hint("name both servers of the pair"),
+        );
+    } else if hosts.len() == 1 {
+        context.report.push(
+            Problem::warning(Code::SwitchoverSingle, span, "this switchover has one host")
+                .label("nobody to switch over to")
+                .hint("name the second server, if there is one"),
+        );
+    }
+}
+
+/// The host of every URL in option 160 that the file states.
+fn provisioning(context: &Context<'_>) {
+    let facts = context.facts;
+    let levels = facts
+        .scopes
+        .iter()
+        .map(|scope| &scope.options)
+        .chain(facts.classes.iter().map(|class| &class.options))
+        .chain(facts.phones.iter().map(|phone| &phone.options))
+        .chain([&facts.options]);
+    for option in levels.flatten() {
+        if option.rule.code == 160 && !option.broken && option.rule.send != Send::Never {
+            url_host(context, option);
+        }
+    }
+}
+
+fn url_host(context: &Context<'_>, option: &Explicit) {
+    let text = String::from_utf8_lossy(&option.rule.value);
+    let Some((_, rest)) = text.split_once("://") else { return };
+    let authority = rest.split(['/', ';', '?']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default();
+    let Some(zone) = context.facts.site.zone.value() else { return };
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return;
+    }
+    // A bare name is completed with option 15; one with dots is asked for as it is.
+    let name = match host.contains('.') {
+        true => host.parse(),
+        false => DomainName::qualify(host, zone),
+    };
+    let found = name.as_ref().is_ok_and(|name| {
+        context.facts.names.knows(name)
+            || context.facts.dns.forward.iter().any(|(forwarded, _)| {
+                !name.is_within(zone)
+                    && forwarded.value.as_ref().is_none_or(|zone| name.is_within(zone))
+            })
+    });
+    if found {
+        return;
+    }
+    let known: Vec<_> = context.facts.names.short().collect();
+    let hint = match words::nearest(host, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "add a [[host]] with this name, or forward its zone in `[dns] forward`".to_owned(),
+    };
+    context.report.push(
+        Problem::error(
+            Code::ProvisioningUnresolvable,
+            &option.span,
+            format!("phones cannot resolve `{host}`, the host of option 160"),
+        )
+        .label("no address in the zone, and not forwarded")
+        .hint(hint),
+    );
+}
