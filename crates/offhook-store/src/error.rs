@@ -22,7 +22,7 @@ pub enum OpenError {
         /// Why it could not.
         source: io::Error,
     },
-    /// It holds something else than was written to it. It was left as it is.
+    /// It holds something else than was written to it.
     #[error("the lease store {} is damaged: {what}", .path.display())]
     Damaged {
         /// The file.
@@ -30,7 +30,7 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
-    /// A later release wrote it. It was left as it is.
+    /// A later release wrote it.
     #[error(
         "the lease store {} has format version {found}, and this offhook knows versions up to {known}",
         .path.display()

@@ -46,7 +46,7 @@ impl Store {
     ///
     /// # Errors
     /// Another process has it, the disk or its permissions do not allow it, the file is damaged, or a later
-    /// release wrote it. Whatever the error is, what is on disk stays.
+    /// release wrote it. Whatever the error is, nothing is emptied.
     pub fn open(directory: &Path) -> Result<(Self, Vec<Lease>), OpenError> {
         Self::open_with(directory, Box::new(|path| builder().open(path)))
     }
@@ -61,10 +61,7 @@ impl Store {
             if !path.try_exists().map_err(Fault::Io)? {
                 create(directory, &path)?;
             }
-            let db = open(&path)?;
-            migrate(&db, MIGRATIONS)?;
-            let leases = tables::load(&db)?;
-            Ok((db, leases))
+            check(open(&path)?)
         })
         .map_err(|fault| fault.opening(path.clone()))?;
         let store = Self { path, open, db: Some(db), failed_at: None, rest: REST, _lock: lock };
@@ -166,6 +163,17 @@ fn create(directory: &Path, path: &Path) -> Result<(), Fault> {
     File::open(&new).and_then(|file| file.sync_all()).map_err(Fault::Io)?;
     fs::rename(&new, path).map_err(Fault::Io)?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(Fault::Io)
+}
+
+/// Brings a database up to date and reads it, having made sure of it.
+fn check(mut db: Database) -> Result<(Database, Vec<Lease>), Fault> {
+    // redb trusts what it reads unless it is asked not to. The pages of the leases are covered by their own
+    // totals; a wrong list of free pages would let a later commit overwrite them. False means that it was
+    // wrong and is right now, and then the totals are what tells whether anything is lost.
+    db.check_integrity()?;
+    migrate(&db, MIGRATIONS)?;
+    let leases = tables::load(&db)?;
+    Ok((db, leases))
 }
 
 /// Runs something that may panic: redb checks some of what it reads with assertions.

@@ -146,9 +146,7 @@ fn sound_image() -> (Vec<u8>, Vec<Lease>) {
 fn open_image(image: Vec<u8>) -> Result<Vec<Lease>, Fault> {
     let disk = MemoryDisk::with(image);
     guarded(|| {
-        let db = disk.open()?;
-        migrate(&db, MIGRATIONS)?;
-        let leases = tables::load(&db)?;
+        let (db, leases) = check(disk.open()?)?;
         let more: Vec<_> = (9000..9200).map(put).collect();
         for writes in more.chunks(40) {
             tables::apply(&db, writes)?;
@@ -179,20 +177,19 @@ fn a_store_with_flipped_bytes_is_whole_or_refused() {
     let (image, leases) = sound_image();
     let used = image.len() - image.iter().rev().take_while(|byte| **byte == 0).count();
     let (mut refused, mut whole) = (0, 0);
-    for place in (0..320).chain((320..used).step_by(used / 400)) {
-        for mask in [0xff, 1 << (place % 8)] {
-            let mut image = image.clone();
-            image[place] ^= mask;
-            match open_image(image) {
-                Ok(found) => {
-                    assert!(found == leases, "{} leases, byte {place} ^ {mask}", found.len());
-                    whole += 1;
-                }
-                Err(Fault::Engine(what)) if what.contains("stays whole") => {
-                    panic!("byte {place} ^ {mask}: {what}")
-                }
-                Err(_) => refused += 1,
+    for (i, place) in (0..320).chain((320..used).step_by(used / 400)).enumerate() {
+        let mask = if i % 2 == 0 { 0xff } else { 1 << (place % 8) };
+        let mut image = image.clone();
+        image[place] ^= mask;
+        match open_image(image) {
+            Ok(found) => {
+                assert!(found == leases, "{} leases, byte {place} ^ {mask}", found.len());
+                whole += 1;
             }
+            Err(Fault::Engine(what)) if what.contains("stays whole") => {
+                panic!("byte {place} ^ {mask}: {what}")
+            }
+            Err(_) => refused += 1,
         }
     }
     // Both happen: some bytes mean nothing, others everything.
