@@ -1,7 +1,8 @@
 //! From a site to its zones.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use hickory_proto::rr::rdata::{A, AAAA, NS, PTR, SOA, SRV};
 use hickory_proto::rr::{Name, RData, Record};
@@ -202,13 +203,18 @@ fn upstreams(site: &Site) -> Upstreams {
         .dns
         .forward
         .iter()
-        .filter(|(_, servers)| !servers.is_empty())
         .filter_map(|(zone, servers)| {
+            // Asking ourselves would go round until every socket is taken.
+            let others = servers.iter().filter(|server| !site.dns.listen.contains(server));
+            let servers: Arc<[SocketAddr]> = others.copied().collect();
+            if servers.is_empty() {
+                return None;
+            }
             let top = match zone {
                 Some(zone) => wire_name(zone)?,
                 None => Name::root(),
             };
-            Some((NameKey::of(&top), servers.as_slice().into()))
+            Some((NameKey::of(&top), servers))
         })
         .collect();
     Upstreams {

@@ -263,6 +263,20 @@ fn the_longest_forward_wins_and_our_own_zones_always_do() {
 }
 
 #[test]
+fn we_are_no_upstream_of_ourselves() {
+    let mut site = lab();
+    site.dns.forward = [
+        (None, servers(&["10.250.1.5:53"])),
+        (Some(name("lab.local")), servers(&["10.250.1.5:53", "10.250.0.2:53"])),
+    ]
+    .into();
+    let zones = Zones::from_site(&site, 1);
+    let asked = forward(&zones, &Query::new("pc.lab.local", A), "10.250.1.20").unwrap();
+    assert_eq!(asked.servers[..], servers(&["10.250.0.2:53"]));
+    assert_eq!(Query::new("example.com", A).ask(&zones).rcode, REFUSED);
+}
+
+#[test]
 fn strangers_are_not_forwarded_for() {
     let zones = Zones::from_site(&lab(), 1);
     let query = Query::new("pc.lab.local", A);

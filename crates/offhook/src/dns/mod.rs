@@ -1,0 +1,101 @@
+//! The DNS server's shell: sockets, time-outs, upstream queries and logs around `offhook-dns`.
+//!
+//! Every address has a UDP and a TCP socket of its own, so that an answer leaves from the address that was
+//! asked. UDP has its own short loop (`udp.rs`); TCP is hickory-server's (`tcp.rs`); both hand the bytes of a
+//! request to the same [`Service`], and so give the same answers.
+
+mod bind;
+mod forward;
+mod service;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use offhook_dns::Zones;
+use offhook_model::Site;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{error, info};
+
+pub(crate) use bind::{Bound, bind};
+
+use service::Service;
+
+/// How long to wait before a listener that ended unasked is started again.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// The zones being served. Store a new snapshot, and the next request is answered from it.
+pub(crate) type SharedZones = Arc<ArcSwap<Zones>>;
+
+/// Serves the zones of `site` until `shutdown` says `true` or its sender is gone. Must be called inside the
+/// runtime; the handle ends once every socket is closed.
+pub(crate) fn spawn(bound: Bound, site: &Site, shutdown: watch::Receiver<bool>) -> JoinHandle<()> {
+    // Seconds since 1970 grow with every start, as a serial must (RFC 1912 section 2.2).
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let zones = Zones::from_site(site, now.as_secs() as u32);
+    serve(bound, Arc::new(ArcSwap::from_pointee(zones)), shutdown)
+}
+
+/// As [`spawn`], from a snapshot that may be swapped while it is served.
+pub(crate) fn serve(
+    bound: Bound,
+    zones: SharedZones,
+    shutdown: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    for address in bound.addresses() {
+        info!(%address, "listening for DNS");
+    }
+    let service = Arc::new(Service::new(zones));
+    tokio::spawn(async move {
+        let mut listeners = JoinSet::new();
+        for listener in bound.listeners {
+            let udp = Arc::new(listener.udp);
+            listeners.spawn(keep_running("UDP", shutdown.clone(), {
+                let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
+                move || udp::serve(Arc::clone(&service), Arc::clone(&udp), shutdown.clone())
+            }));
+            let tcp = Arc::new(listener.tcp);
+            listeners.spawn(keep_running("TCP", shutdown.clone(), {
+                let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
+                move || tcp::serve(Arc::clone(&service), Arc::clone(&tcp), shutdown.clone())
+            }));
+        }
+        listeners.join_all().await;
+    })
+}
+
+/// Runs a listener, and starts it again when it ends before it was told to: a phone has no other resolver.
+async fn keep_running<F>(
+    protocol: &'static str,
+    mut shutdown: watch::Receiver<bool>,
+    mut listener: impl FnMut() -> F,
+) where
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    loop {
+        // A task of its own, so that a panic ends the listener, not the server.
+        let mut task = JoinSet::new();
+        task.spawn(listener());
+        let reason = match task.join_next().await {
+            Some(Ok(Ok(()))) | None => return,
+            Some(Ok(Err(error))) => error.to_string(),
+            Some(Err(error)) => error.to_string(),
+        };
+        error!(protocol, reason, "a DNS listener ended, starting it again");
+        tokio::select! {
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+            () = told_to_stop(&mut shutdown) => return,
+        }
+    }
+}
+
+/// Waits until the program stops.
+async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that whoever could tell us is gone: that is the end as well.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,83 @@
+//! What both protocols share: the zones, the upstreams, the log.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use hickory_proto::op::OpCode;
+use hickory_proto::rr::RecordType;
+use offhook_dns::{Client, Forward, Outcome, Reply, Transport, answer};
+use tracing::{debug, info};
+
+use super::SharedZones;
+use super::forward::Forwarder;
+use crate::log::Throttle;
+
+/// Log lines about refused updates, at most so many a second.
+const UPDATE_LINES: u32 = 5;
+
+/// Answers requests, whatever they came over.
+#[derive(Debug)]
+pub(super) struct Service {
+    zones: SharedZones,
+    forwarder: Forwarder,
+    updates: Mutex<Throttle>,
+}
+
+impl Service {
+    pub(super) fn new(zones: SharedZones) -> Self {
+        Self {
+            zones,
+            forwarder: Forwarder::new(),
+            updates: Mutex::new(Throttle::new(UPDATE_LINES)),
+        }
+    }
+
+    /// What to do with a request from `peer`. Never waits.
+    pub(super) fn decide(&self, packet: &[u8], peer: SocketAddr, transport: Transport) -> Outcome {
+        let client = Client { address: peer.ip(), transport };
+        let outcome = answer(&self.zones.load(), packet, client, &mut rand::rng());
+        match &outcome {
+            Outcome::Reply(reply) => self.log(reply, peer, transport),
+            Outcome::Ignore(reason) => debug!(client = %peer, %reason, "ignored"),
+            Outcome::Forward(_) => {}
+        }
+        outcome
+    }
+
+    /// Asks the upstreams, and says what the client is to be sent.
+    pub(super) async fn forward(
+        &self,
+        forward: Forward,
+        peer: SocketAddr,
+        transport: Transport,
+    ) -> Reply {
+        let reply = self.forwarder.ask(forward).await;
+        self.log(&reply, peer, transport);
+        reply
+    }
+
+    fn log(&self, reply: &Reply, peer: SocketAddr, transport: Transport) {
+        let Some(question) = &reply.question else {
+            debug!(client = %peer, ?transport, rcode = ?reply.metadata.response_code, "no question");
+            return;
+        };
+        let name = &question.name;
+        if reply.metadata.op_code == OpCode::Update {
+            let pass = self.updates.lock().unwrap_or_else(PoisonError::into_inner).pass();
+            if let Some(suppressed) = pass {
+                info!(client = %peer, zone = %name, suppressed, "dynamic update refused");
+            }
+            return;
+        }
+        debug!(
+            client = %peer,
+            ?transport,
+            %name,
+            qtype = %RecordType::from(question.qtype),
+            rcode = ?reply.metadata.response_code,
+            answers = reply.answers.len(),
+            authoritative = reply.metadata.authoritative,
+            "query"
+        );
+    }
+}
