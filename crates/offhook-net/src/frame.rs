@@ -50,11 +50,16 @@ impl From<FrameError> for io::Error {
 }
 
 impl<'a> UdpFrame<'a> {
-    /// Appends the frame to `to`: Ethernet II, IPv4 with `dscp` (0 to 63), UDP, both checksums filled in.
+    /// Appends the frame to `to`: Ethernet II, IPv4, UDP, both checksums filled in.
     ///
     /// # Errors
     /// The payload does not fit into a datagram; `to` is as before.
-    pub fn write(&self, dscp: IpDscp, to: &mut Vec<u8>) -> Result<(), FrameError> {
+    pub fn write(&self, to: &mut Vec<u8>) -> Result<(), FrameError> {
+        self.write_marked(IpDscp::ZERO, to)
+    }
+
+    /// [`Self::write`] with a DSCP.
+    pub(crate) fn write_marked(&self, dscp: IpDscp, to: &mut Vec<u8>) -> Result<(), FrameError> {
         let too_long = FrameError(self.payload.len());
         let ethernet = Ethernet2Header {
             source: self.source_mac.0,
@@ -144,7 +149,7 @@ mod tests {
     #[test]
     fn a_frame_is_these_bytes() {
         let mut bytes = Vec::new();
-        frame(b"DHCP!").write(IpDscp::try_new(46).unwrap(), &mut bytes).unwrap();
+        frame(b"DHCP!").write_marked(IpDscp::try_new(46).unwrap(), &mut bytes).unwrap();
         // RFC 1071 by another program: the header's words sum to 0xde47, the datagram's to 0xc1a7.
         let expected = [
             &[0x00, 0x90, 0x8f, 0x12, 0x34, 0x56, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x00][..],
@@ -169,7 +174,7 @@ mod tests {
         for length in [0, 1, 2, 299, 300, 1472] {
             let payload: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
             let mut bytes = Vec::new();
-            frame(&payload).write(IpDscp::ZERO, &mut bytes).unwrap();
+            frame(&payload).write(&mut bytes).unwrap();
             assert!(sums_to_all_ones([&bytes[14..34]]), "IPv4, {length}");
             let udp = &bytes[34..];
             let pseudo = [&bytes[26..34], &[0, 17], &(udp.len() as u16).to_be_bytes()].concat();
@@ -181,7 +186,7 @@ mod tests {
     #[test]
     fn ethernet_padding_is_not_payload() {
         let mut bytes = Vec::new();
-        frame(b"abc").write(IpDscp::ZERO, &mut bytes).unwrap();
+        frame(b"abc").write(&mut bytes).unwrap();
         bytes.resize(60, 0);
         assert_eq!(UdpFrame::parse(&bytes), Some(frame(b"abc")));
     }
@@ -189,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_not_a_whole_udp_datagram_is_no_frame() {
         let mut bytes = Vec::new();
-        frame(b"abc").write(IpDscp::ZERO, &mut bytes).unwrap();
+        frame(b"abc").write(&mut bytes).unwrap();
         for length in 0..bytes.len() {
             assert_eq!(UdpFrame::parse(&bytes[..length]), None, "cut to {length}");
         }
@@ -204,10 +209,10 @@ mod tests {
     fn a_payload_too_long_for_udp_is_refused_and_leaves_nothing_behind() {
         let mut bytes = Vec::new();
         for length in [65_508, 65_528, 1 << 20] {
-            let result = frame(&vec![0; length]).write(IpDscp::ZERO, &mut bytes);
+            let result = frame(&vec![0; length]).write(&mut bytes);
             assert_eq!((result, bytes.len()), (Err(FrameError(length)), 0));
         }
-        frame(&[0; 65_507]).write(IpDscp::ZERO, &mut bytes).unwrap();
+        frame(&[0; 65_507]).write(&mut bytes).unwrap();
     }
 
     proptest! {
@@ -227,7 +232,7 @@ mod tests {
                 payload: &payload,
             };
             let mut bytes = Vec::new();
-            frame.write(IpDscp::try_new(dscp).unwrap(), &mut bytes).unwrap();
+            frame.write_marked(IpDscp::try_new(dscp).unwrap(), &mut bytes).unwrap();
             prop_assert_eq!(UdpFrame::parse(&bytes), Some(frame));
             prop_assert_eq!(bytes[15] >> 2, dscp);
         }

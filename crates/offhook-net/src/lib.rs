@@ -1,7 +1,7 @@
 //! Linux sockets: UDP with packet information, raw frames, interfaces.
 //!
 //! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`]. This is
-//! the only crate of the workspace that may hold `unsafe`, and only in [`mmsg`] and two socket options.
+//! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg and two socket options.
 
 mod datagram;
 mod error;

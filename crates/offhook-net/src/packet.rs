@@ -128,7 +128,7 @@ impl FrameSocket {
             Vec::with_capacity(frames.iter().map(|frame| frame.payload.len() + 42).sum());
         let mut ends = Vec::with_capacity(frames.len());
         for (place, frame) in frames.iter().enumerate() {
-            match frame.write(self.dscp, &mut bytes) {
+            match frame.write_marked(self.dscp, &mut bytes) {
                 Ok(()) => ends.push((place, bytes.len())),
                 Err(error) => failed(place, error.into()),
             }

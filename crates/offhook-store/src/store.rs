@@ -44,6 +44,9 @@ impl Store {
     /// Opens the store in `directory` and returns it with every lease it holds, by address. The directory
     /// (mode 0700) and the file (mode 0600) are made when they are not there.
     ///
+    /// After a crash a last commit that is not whole is dropped: it was under way. Damage done to that very
+    /// commit while the program was down looks the same; any other damage is an error.
+    ///
     /// # Errors
     /// Another process has it, the disk or its permissions do not allow it, the file is damaged, or a later
     /// release wrote it. Whatever the error is, nothing is emptied.

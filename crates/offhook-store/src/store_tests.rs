@@ -147,7 +147,7 @@ fn open_image(image: Vec<u8>) -> Result<Vec<Lease>, Fault> {
     let disk = MemoryDisk::with(image);
     guarded(|| {
         let (db, leases) = check(disk.open()?)?;
-        let more: Vec<_> = (9000..9200).map(put).collect();
+        let more: Vec<_> = (9000..9080).map(put).collect();
         for writes in more.chunks(40) {
             tables::apply(&db, writes)?;
         }
@@ -177,7 +177,7 @@ fn a_store_with_flipped_bytes_is_whole_or_refused() {
     let (image, leases) = sound_image();
     let used = image.len() - image.iter().rev().take_while(|byte| **byte == 0).count();
     let (mut refused, mut whole) = (0, 0);
-    for (i, place) in (0..320).chain((320..used).step_by(used / 400)).enumerate() {
+    for (i, place) in (0..320).chain((320..used).step_by(used / 150)).enumerate() {
         let mask = if i % 2 == 0 { 0xff } else { 1 << (place % 8) };
         let mut image = image.clone();
         image[place] ^= mask;
@@ -193,7 +193,7 @@ fn a_store_with_flipped_bytes_is_whole_or_refused() {
         }
     }
     // Both happen: some bytes mean nothing, others everything.
-    assert!(refused > 50 && whole > 50, "{refused} refused, {whole} whole");
+    assert!(refused > 20 && whole > 20, "{refused} refused, {whole} whole");
 }
 
 #[test]
