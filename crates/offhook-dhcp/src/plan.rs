@@ -165,6 +165,8 @@ impl Plan {
         };
         for code in asked.unwrap_or_default() {
             if *code == code::ROUTERS
+                && !routed
+                && self.rule(code::ROUTERS).is_some()
                 && let Some(mask) = self.rule(code::SUBNET_MASK).filter(|rule| is_due(rule))
             {
                 push(mask);

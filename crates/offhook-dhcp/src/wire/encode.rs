@@ -146,7 +146,7 @@ pub fn encode(
     let needed: usize =
         fields.iter().filter(|field| field.rank == Rank::Protocol).map(Field::cost).sum();
     // The relay takes its option off again before the client sees the message.
-    let limit = limit.max(HEADER + needed + tail).min(LONGEST);
+    let limit = limit.min(LONGEST).max(HEADER + needed + tail);
     let room = limit.saturating_sub(HEADER + tail);
 
     let mut bytes = Vec::with_capacity(limit.max(MIN_PACKET_SIZE));

@@ -45,3 +45,187 @@ fn a_failed_write_leaves_no_lease_behind() {
     let other = server.reply(ON_VOICE, &Message::discover(mac(3)).with(50, [10, 250, 1, 20]));
     assert_eq!(other.yiaddr(), ip("10.250.1.20"));
 }
+
+#[test]
+fn a_retransmitted_request_gets_the_same_ack() {
+    let mut server = Server::lab();
+    let offer = server.reply(ON_VOICE, &Message::discover(mac(1)));
+    let request =
+        Message::request(mac(1)).with(50, offer.yiaddr().octets()).with(54, [10, 250, 1, 5]);
+    let first = server.decide(ON_VOICE, &request.bytes());
+    let again = server.decide(ON_VOICE, &request.bytes());
+    assert_eq!(first.reply, again.reply);
+    server.commit(&first);
+    assert_eq!(server.commit(&again).len(), 1);
+    let later = server.decide(ON_VOICE, &request.bytes());
+    assert_eq!(first.reply, later.reply);
+}
+
+#[test]
+fn concurrent_clients_are_offered_different_addresses_and_each_the_same_again() {
+    let mut server = Server::lab();
+    let offers: Vec<_> =
+        (0..130).map(|n| server.reply(ON_VOICE, &Message::discover(mac(n))).yiaddr()).collect();
+    let different: std::collections::HashSet<_> = offers.iter().collect();
+    assert_eq!(different.len(), 130);
+    for (n, offered) in (0..130).zip(&offers) {
+        assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(n))).yiaddr(), *offered);
+    }
+    let one_more = Message::discover(mac(200));
+    assert_eq!(server.send(ON_VOICE, &one_more), Err(NoReply::PoolFull));
+    server.wait(59);
+    assert_eq!(server.send(ON_VOICE, &one_more), Err(NoReply::PoolFull));
+    server.wait(1);
+    assert!(server.send(ON_VOICE, &one_more).is_ok());
+}
+
+#[test]
+fn a_flood_of_strangers_holds_no_more_than_the_pool() {
+    let mut server = Server::lab();
+    for n in 0..2000_u32 {
+        let [a, b, c, d] = n.to_be_bytes();
+        let stranger = offhook_model::Mac([2, 0, a, b, c, d]);
+        let _ = server.send(ON_VOICE, &Message::discover(stranger));
+        assert!(server.core.offer_count() <= 130);
+    }
+    server.wait(60);
+    while server.core.tick(server.now) {}
+    assert_eq!((server.core.offer_count(), server.core.lease_count()), (0, 0));
+}
+
+#[test]
+fn a_returning_client_gets_its_address_and_the_longest_expired_goes_first() {
+    let mut lab = site();
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.22".parse().unwrap()];
+    let mut server = Server::new(lab);
+    for n in [1, 2, 3] {
+        server.lease(ON_VOICE, &Message::discover(mac(n)));
+        server.wait(10);
+    }
+    server.send(ON_VOICE, &Message::request(mac(1)).from_address(ip("10.250.1.20"))).unwrap();
+    server.wait(9 * 3600);
+    server.restart();
+    // Client 2's lease ended first; client 3, who comes back, keeps its own.
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(9))).yiaddr(), ip("10.250.1.21"));
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(3))).yiaddr(), ip("10.250.1.22"));
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(2))).yiaddr(), ip("10.250.1.20"));
+    let first = Message::discover(mac(1));
+    assert_eq!(server.send(ON_VOICE, &first), Err(NoReply::PoolFull));
+    server.send(ON_VOICE, &Message::release(mac(9), ip("10.250.1.21"))).unwrap_err();
+    assert_eq!(server.lease(ON_VOICE, &first).yiaddr(), ip("10.250.1.21"));
+}
+
+#[test]
+fn a_declined_address_is_nobodys_for_a_day_across_a_restart() {
+    let mut lab = site();
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.20".parse().unwrap()];
+    let mut server = Server::new(lab);
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let address = ip("10.250.1.20");
+    let decline = server.decide(ON_VOICE, &Message::decline(mac(1), address).bytes());
+    assert_eq!(decline.reply, Err(NoReply::Declined));
+    let events = server.commit(&decline);
+    assert!(
+        matches!(&events[..], [offhook_model::Event::Declined(lease)] if lease.address == address)
+    );
+    server.wait(24 * 3600 - 1);
+    server.restart();
+    for n in [1, 2] {
+        assert_eq!(server.send(ON_VOICE, &Message::discover(mac(n))), Err(NoReply::PoolFull));
+    }
+    server.wait(1);
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(2))).yiaddr(), address);
+}
+
+#[test]
+fn an_acknowledged_lease_is_acknowledged_again_after_a_restart() {
+    let mut server = Server::lab();
+    let ack = server.lease(ON_VOICE, &Message::discover(mac(1)).with(61, b"\xff\0\0\0\x01id"));
+    server.restart();
+    let reboot =
+        Message::request(mac(1)).with(61, b"\xff\0\0\0\x01id").with(50, ack.yiaddr().octets());
+    assert_eq!(server.reply(ON_VOICE, &reboot).yiaddr(), ack.yiaddr());
+    // The same machine without its identifier is another client.
+    let other = Message::request(mac(1)).with(50, ack.yiaddr().octets());
+    assert_eq!(server.reply(ON_VOICE, &other).message_type(), 6);
+    assert_ne!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ack.yiaddr());
+}
+
+#[test]
+fn a_phone_may_hold_a_lease_in_each_scope() {
+    let mut server = Server::lab();
+    let native = server.lease(ON_NATIVE, &Message::discover(mac(1)));
+    let voice = server.lease(ON_VOICE, &Message::discover(mac(1)));
+    assert_eq!((native.yiaddr(), voice.yiaddr()), (ip("10.0.0.100"), ip("10.250.1.20")));
+    assert_eq!(server.disk.len(), 2);
+    assert_eq!(server.disk[0].scope, "native".into());
+}
+
+#[test]
+fn a_reserved_address_is_for_its_phone_alone_in_or_outside_of_the_pool() {
+    let mut lab = site();
+    lab.phones.push(phone(mac(1), Some("10.250.1.20"), Vec::new()));
+    lab.phones.push(phone(mac(2), Some("10.250.1.200"), Vec::new()));
+    lab.scopes[0].excluded.push(ip("10.250.1.21"));
+    let mut server = Server::new(lab);
+    let stranger = server.reply(ON_VOICE, &Message::discover(mac(9)).with(50, [10, 250, 1, 20]));
+    assert_eq!(stranger.yiaddr(), ip("10.250.1.22"));
+    for wish in [20, 21, 200] {
+        let request =
+            Message::request(mac(9)).with(50, [10, 250, 1, wish]).with(54, [10, 250, 1, 5]);
+        assert_eq!(server.reply(ON_VOICE, &request).message_type(), 6);
+    }
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip("10.250.1.20"));
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(2))).yiaddr(), ip("10.250.1.200"));
+    // Its boot loader goes by the hardware address, its firmware by an identifier: the same phone.
+    let firmware = Message::discover(mac(1)).with(61, b"\x01\x00\x11\x22\x33\x44\x01");
+    assert_eq!(server.lease(ON_VOICE, &firmware).yiaddr(), ip("10.250.1.20"));
+    // In the native scope it has no address kept.
+    assert_eq!(server.lease(ON_NATIVE, &Message::discover(mac(1))).yiaddr(), ip("10.0.0.100"));
+}
+
+#[test]
+fn a_phone_moves_to_the_address_reserved_for_it_meanwhile_and_leaves_one_lease() {
+    let mut server = Server::lab();
+    let before = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    let mut lab = site();
+    lab.phones.push(phone(mac(1), Some("10.250.1.99"), Vec::new()));
+    server.site = std::sync::Arc::new(lab);
+    server.core.set_site(server.site.clone(), links(), server.now);
+    let renewal = Message::request(mac(1)).from_address(before);
+    assert_eq!(server.reply(ON_VOICE, &renewal).message_type(), 6);
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip("10.250.1.99"));
+    assert_eq!(server.disk.len(), 1);
+    assert_eq!(server.core.lease_count(), 1);
+    assert_eq!(
+        server.lease(ON_VOICE, &Message::discover(mac(2)).with(50, before.octets())).yiaddr(),
+        before
+    );
+}
+
+#[test]
+fn leases_outside_of_the_pools_are_kept_and_not_renewed() {
+    let mut server = Server::lab();
+    let ack = server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let mut lab = site();
+    lab.scopes[0].pools = vec!["10.250.1.60-10.250.1.69".parse().unwrap()];
+    server.site = std::sync::Arc::new(lab);
+    server.core.set_site(server.site.clone(), links(), server.now);
+    assert_eq!(server.core.lease_count(), 1);
+    let reboot = Message::request(mac(1)).with(50, ack.yiaddr().octets());
+    assert_eq!(server.reply(ON_VOICE, &reboot).message_type(), 6);
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip("10.250.1.60"));
+}
+
+#[test]
+fn a_clock_set_back_takes_no_lease_and_blocks_no_address() {
+    let mut lab = site();
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.21".parse().unwrap()];
+    let mut server = Server::new(lab);
+    let ack = server.lease(ON_VOICE, &Message::discover(mac(1)));
+    server.reply(ON_VOICE, &Message::discover(mac(2)));
+    server.now = offhook_model::Time::from_secs(1000);
+    let reboot = Message::request(mac(1)).with(50, ack.yiaddr().octets());
+    assert_eq!(server.reply(ON_VOICE, &reboot).yiaddr(), ack.yiaddr());
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(3))).yiaddr(), ip("10.250.1.21"));
+}

@@ -1,4 +1,17 @@
 //! The server as clients see it: packets in, packets and lease writes out, on simulated time.
 
+// Clippy knows helpers of tests by the attribute.
+#[cfg(test)]
 mod lease;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod phones;
+#[cfg(test)]
+mod replies;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod transitions;
+#[cfg(test)]
+mod wire;

@@ -420,3 +420,13 @@ pub(crate) fn write(disk: &mut Vec<Lease>, writes: &[LeaseWrite]) {
 pub(crate) fn mac(last: u8) -> Mac {
     Mac([0x00, 0x11, 0x22, 0x33, 0x44, last])
 }
+
+/// So many cases of a property, or what `PROPTEST_CASES` says.
+pub(crate) fn cases(few: u32) -> proptest::test_runner::Config {
+    let mut config = proptest::test_runner::Config::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = few;
+    }
+    config.failure_persistence = None;
+    config
+}

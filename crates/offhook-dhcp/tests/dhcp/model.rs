@@ -1,0 +1,310 @@
+//! Random operations against what clients believe: two clients never believe in one address, and what was
+//! acknowledged is there after a crash between any two steps.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use offhook_dhcp::{Decision, NoReply};
+use offhook_model::{LeaseState, Time};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+const CLIENTS: u8 = 5;
+const POOL: [u8; 2] = [20, 23];
+const LEASE: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Debug)]
+enum Op {
+    Discover {
+        client: u8,
+        link: usize,
+        wish: Option<u8>,
+    },
+    Select {
+        client: u8,
+        link: usize,
+    },
+    SelectOther {
+        client: u8,
+        link: usize,
+    },
+    InitReboot {
+        client: u8,
+        link: usize,
+        address: u8,
+    },
+    Renew {
+        client: u8,
+        link: usize,
+        address: u8,
+    },
+    Release {
+        client: u8,
+        link: usize,
+    },
+    Decline {
+        client: u8,
+        link: usize,
+    },
+    Wait(u16),
+    /// The store makes the oldest decision durable.
+    Commit,
+    /// The store cannot.
+    Fail,
+    /// SIGKILL: of the decisions under way, this many were written; no ACK left.
+    Crash(usize),
+    Reload,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let client = 0..CLIENTS;
+    let link = 0..2_usize;
+    let address = POOL[0]..=POOL[1];
+    let who = (client, link);
+    prop_oneof![
+        4 => (who.clone(), proptest::option::of(address.clone()))
+            .prop_map(|((client, link), wish)| Op::Discover { client, link, wish }),
+        6 => who.clone().prop_map(|(client, link)| Op::Select { client, link }),
+        1 => who.clone().prop_map(|(client, link)| Op::SelectOther { client, link }),
+        2 => (who.clone(), address.clone())
+            .prop_map(|((client, link), address)| Op::InitReboot { client, link, address }),
+        2 => (who.clone(), address)
+            .prop_map(|((client, link), address)| Op::Renew { client, link, address }),
+        1 => who.clone().prop_map(|(client, link)| Op::Release { client, link }),
+        1 => who.prop_map(|(client, link)| Op::Decline { client, link }),
+        2 => prop_oneof![0..30_u16, 0..900_u16, Just(u16::MAX)].prop_map(Op::Wait),
+        6 => Just(Op::Commit),
+        1 => Just(Op::Fail),
+        1 => (0..4_usize).prop_map(Op::Crash),
+        1 => Just(Op::Reload),
+    ]
+}
+
+fn small_site() -> offhook_model::Site {
+    let mut site = site();
+    for (scope, net) in site.scopes.iter_mut().zip(["10.250.1", "10.0.0"]) {
+        scope.pools = vec![format!("{net}.{}-{net}.{}", POOL[0], POOL[1]).parse().unwrap()];
+        scope.lease = LEASE;
+    }
+    site
+}
+
+fn address(link: usize, last: u8) -> Ipv4Addr {
+    let [a, b, c, _] = links()[link].address.octets();
+    Ipv4Addr::new(a, b, c, last)
+}
+
+/// A client on a link.
+type Who = (u8, usize);
+
+struct World {
+    server: Server,
+    /// Decided, not durable yet; with who asked and how many messages it had sent by then.
+    under_way: VecDeque<(Who, u64, Time, Decision)>,
+    /// How many messages each has sent: an answer to an older one is ignored.
+    sent: HashMap<Who, u64>,
+    offers: HashMap<Who, (Ipv4Addr, Time)>,
+    /// Every address offered, and until when at the most it is held.
+    held: HashMap<Ipv4Addr, Time>,
+    beliefs: HashMap<Who, (Ipv4Addr, Time)>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            server: Server::new(small_site()),
+            under_way: VecDeque::new(),
+            sent: HashMap::new(),
+            offers: HashMap::new(),
+            held: HashMap::new(),
+            beliefs: HashMap::new(),
+        }
+    }
+
+    fn belief(&self, who: Who) -> Option<Ipv4Addr> {
+        self.beliefs.get(&who).filter(|(_, until)| *until > self.server.now).map(|(a, _)| *a)
+    }
+
+    fn send(&mut self, who: Who, message: &Message) {
+        let sent = self.sent.entry(who).or_default();
+        *sent += 1;
+        let sent = *sent;
+        let decision = self.server.decide(who.1, &message.bytes());
+        if decision.ticket.is_some() {
+            // A grant takes the offer's place. The client remembers it, for when it asks again.
+            if let Some((_, until)) = self.offers.get_mut(&who) {
+                *until = self.server.now;
+            }
+            self.under_way.push_back((who, sent, self.server.now, decision));
+            return;
+        }
+        let reply = match decision.reply {
+            Ok(reply) => Read::new(&reply.bytes),
+            Err(NoReply::PoolFull) => return self.assert_full(who.1),
+            Err(_) => return,
+        };
+        match reply.message_type() {
+            2 => {
+                let until = self.server.now + Duration::from_secs(60);
+                let offered = reply.yiaddr();
+                for (other, (address, until)) in &self.offers {
+                    let live = *until > self.server.now;
+                    assert!(!live || *other == who || *address != offered, "offered to two");
+                }
+                self.assert_nobody_else_believes_in(who, offered);
+                self.offers.insert(who, (offered, until));
+                self.held.insert(offered, until);
+            }
+            6 => {
+                self.beliefs.remove(&who);
+                self.offers.remove(&who);
+            }
+            other => panic!("message {other} without a ticket"),
+        }
+    }
+
+    fn assert_nobody_else_believes_in(&self, who: Who, address: Ipv4Addr) {
+        for (other, (believed, until)) in &self.beliefs {
+            let live = *until > self.server.now;
+            assert!(!live || *other == who || *believed != address, "{other:?} has {address}");
+        }
+    }
+
+    /// "Full" is true only when every address is somebody's.
+    fn assert_full(&self, link: usize) {
+        let now = self.server.now;
+        let leased = self.server.core.leases().filter(|lease| {
+            lease.is_live(now) || lease.state == LeaseState::Declined && now < lease.expires
+        });
+        let held = self.held.iter().filter(|(_, until)| **until > now).map(|(address, _)| *address);
+        let changing =
+            self.under_way.iter().filter_map(|(_, _, _, decision)| decision.trace.address);
+        let mut used: HashSet<_> = leased.map(|lease| lease.address).collect();
+        used.extend(held.chain(changing));
+        for last in POOL[0]..=POOL[1] {
+            assert!(used.contains(&address(link, last)), "{last} is lost");
+        }
+    }
+
+    fn commit(&mut self) {
+        let Some((who, sent, at, decision)) = self.under_way.pop_front() else { return };
+        self.server.commit(&decision);
+        let Ok(reply) = decision.reply else { return };
+        let ack = Read::new(&reply.bytes);
+        assert_eq!(ack.message_type(), 5);
+        if self.sent.get(&who) == Some(&sent) && at + LEASE > self.server.now {
+            self.assert_nobody_else_believes_in(who, ack.yiaddr());
+            self.beliefs.insert(who, (ack.yiaddr(), at + LEASE));
+            self.offers.remove(&who);
+        }
+    }
+
+    fn step(&mut self, op: &Op) {
+        match *op {
+            Op::Discover { client, link, wish } => {
+                let mut message = Message::discover(mac(client));
+                if let Some(last) = wish {
+                    message = message.with(50, address(link, last).octets());
+                }
+                self.send((client, link), &message);
+            }
+            Op::Select { client, link } => {
+                if let Some((offered, _)) = self.offers.get(&(client, link)).copied() {
+                    let message = Message::request(mac(client))
+                        .with(50, offered.octets())
+                        .with(54, links()[link].address.octets());
+                    self.send((client, link), &message);
+                }
+            }
+            Op::SelectOther { client, link } => {
+                self.offers.remove(&(client, link));
+                let message = Message::request(mac(client))
+                    .with(50, address(link, 99).octets())
+                    .with(54, address(link, 9).octets());
+                self.send((client, link), &message);
+            }
+            Op::InitReboot { client, link, address: last } => {
+                let wanted = self.belief((client, link)).unwrap_or(address(link, last));
+                self.send((client, link), &Message::request(mac(client)).with(50, wanted.octets()));
+            }
+            Op::Renew { client, link, address: last } => {
+                let wanted = self.belief((client, link)).unwrap_or(address(link, last));
+                self.send((client, link), &Message::request(mac(client)).from_address(wanted));
+            }
+            Op::Release { client, link } => {
+                if let Some((held, _)) = self.beliefs.remove(&(client, link)) {
+                    self.send((client, link), &Message::release(mac(client), held));
+                }
+            }
+            Op::Decline { client, link } => {
+                if let Some((held, _)) = self.beliefs.remove(&(client, link)) {
+                    self.send((client, link), &Message::decline(mac(client), held));
+                }
+            }
+            Op::Wait(u16::MAX) => self.server.wait(24 * 3600),
+            Op::Wait(seconds) => self.server.wait(seconds.into()),
+            Op::Commit => self.commit(),
+            Op::Fail => {
+                if let Some((.., decision)) = self.under_way.pop_front() {
+                    self.server.core.failed(decision.ticket.unwrap());
+                }
+            }
+            Op::Crash(written) => {
+                for (.., decision) in self.under_way.drain(..).take(written) {
+                    write(&mut self.server.disk, &decision.writes);
+                }
+                self.under_way.clear();
+                self.offers.clear();
+                self.held.clear();
+                self.server.restart();
+                self.assert_nothing_is_lost();
+            }
+            Op::Reload => {
+                let mut site = small_site();
+                site.phones.push(phone(mac(99), Some("10.250.1.200"), Vec::new()));
+                let site = std::sync::Arc::new(site);
+                self.server.core.set_site(site.clone(), links(), self.server.now);
+                self.server.site = site;
+                self.offers.clear();
+            }
+        }
+        self.assert_one_lease_each();
+    }
+
+    /// Every live lease that somebody was told of is acknowledged again.
+    fn assert_nothing_is_lost(&self) {
+        for (who, (address, until)) in &self.beliefs {
+            if *until > self.server.now {
+                let mut again = Server::lab();
+                (again.site, again.disk, again.now) =
+                    (self.server.site.clone(), self.server.disk.clone(), self.server.now);
+                again.restart();
+                let message = Message::request(mac(who.0)).with(50, address.octets());
+                let reply = again.reply(who.1, &message);
+                assert_eq!((reply.message_type(), reply.yiaddr()), (5, *address), "lost {who:?}");
+            }
+        }
+    }
+
+    fn assert_one_lease_each(&self) {
+        let mut holders = HashSet::new();
+        for lease in self.server.core.leases().filter(|lease| lease.is_live(self.server.now)) {
+            assert!(holders.insert((lease.client, lease.scope)), "two leases for one client");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn no_address_is_two_clients_and_no_lease_is_lost(ops in prop::collection::vec(op(), 1..120)) {
+        let mut world = World::new();
+        for op in &ops {
+            world.step(op);
+        }
+        world.step(&Op::Crash(0));
+    }
+}

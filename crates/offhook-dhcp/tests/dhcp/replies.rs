@@ -1,0 +1,182 @@
+//! Where replies go, from which scope they are, and how long they get.
+
+use std::net::SocketAddrV4;
+
+use offhook_dhcp::{Destination, NoReply};
+use offhook_model::Send;
+
+use crate::support::*;
+
+fn relay(address: &str) -> Destination {
+    Destination::Relay(SocketAddrV4::new(ip(address), 67))
+}
+
+#[test]
+fn a_reply_goes_to_the_relay_else_to_ciaddr_else_broadcast_else_to_the_new_address() {
+    let mut server = Server::lab();
+    let plain = Message::discover(mac(1));
+    let mut to = |link, message: &Message| server.send(link, message).unwrap().to;
+    let address = ip("10.250.1.20");
+    assert_eq!(to(ON_VOICE, &plain), Destination::Frame { hardware: mac(1), address });
+    assert_eq!(to(ON_VOICE, &plain.clone().broadcast()), Destination::Broadcast);
+    let relayed = plain.clone().broadcast().through(ip("10.250.1.1"));
+    assert_eq!(to(ON_NATIVE, &relayed), relay("10.250.1.1"));
+    let renewal = Message::request(mac(1)).broadcast().from_address(address);
+    let unicast = Destination::Unicast("10.250.1.20:68".parse().unwrap());
+    assert_eq!(to(ON_VOICE, &renewal), unicast);
+    let relayed = renewal.through(ip("10.250.1.1"));
+    assert_eq!(to(ON_VOICE, &relayed), relay("10.250.1.1"));
+    // Not Ethernet: there is no frame we could make.
+    let mut infiniband = plain.bytes();
+    infiniband[1] = 32;
+    let decision = server.decide(ON_VOICE, &infiniband);
+    assert_eq!(decision.reply.unwrap().to, Destination::Broadcast);
+}
+
+#[test]
+fn a_relays_network_decides_the_scope_and_an_unknown_relay_hears_nothing() {
+    let mut server = Server::lab();
+    let through = |relay| Message::discover(mac(1)).through(ip(relay));
+    let native = server.reply(ON_VOICE, &through("10.0.0.1"));
+    assert_eq!(native.yiaddr(), ip("10.0.0.100"));
+    assert_eq!(native.option(54), Some(&VOICE_ADDRESS.octets()[..]));
+    assert_eq!(server.reply(ON_NATIVE, &through("10.250.1.1")).yiaddr(), ip("10.250.1.20"));
+    assert_eq!(server.send(ON_VOICE, &through("10.9.9.9")), Err(NoReply::UnknownRelay));
+}
+
+#[test]
+fn a_client_that_renews_from_afar_is_served_from_the_scope_of_its_address() {
+    let mut server = Server::lab();
+    let ack = server.lease(ON_NATIVE, &Message::discover(mac(1)));
+    let renewal = Message::request(mac(1)).from_address(ack.yiaddr());
+    let renewed = server.reply(ON_VOICE, &renewal);
+    assert_eq!((renewed.message_type(), renewed.ciaddr()), (5, ack.yiaddr()));
+    // Broadcast on a link it is not of, it has moved.
+    let decision = server.decide(ON_VOICE, &renewal.bytes());
+    assert_eq!(Read::new(&decision.reply.unwrap().bytes).message_type(), 6);
+}
+
+#[test]
+fn option_82_comes_back_verbatim_and_last_in_every_reply() {
+    let mut server = Server::lab();
+    let info = b"\x01\x04port\x02\x03box\x97\x00\xff\x00";
+    let relayed =
+        |message: Message| message.with(82, info).with(61, b"\0id").through(ip("10.0.0.1"));
+    let lease = server.lease(ON_NATIVE, &relayed(Message::discover(mac(1))));
+    let nak = server.reply(ON_NATIVE, &relayed(Message::request(mac(1)).with(50, [9, 9, 9, 9])));
+    let inform = server.reply(ON_NATIVE, &relayed(Message::inform(mac(1), ip("10.0.0.9"))));
+    for reply in [&lease, &nak, &inform] {
+        let (code, value) = reply.options.last().unwrap();
+        assert_eq!((*code, &value[..]), (82, &info[..]));
+        assert_eq!(reply.option(61), Some(&b"\0id"[..]));
+    }
+}
+
+#[test]
+fn a_nak_is_broadcast_and_through_a_relay_has_the_flag_set() {
+    let mut server = Server::lab();
+    let request = Message::request(mac(1)).with(50, [192, 168, 1, 1]).with(61, b"\0id");
+    let direct = server.send(ON_VOICE, &request).unwrap();
+    assert_eq!(direct.to, Destination::Broadcast);
+    let read = Read::new(&direct.bytes);
+    assert_eq!(read.codes(), [53, 54, 56, 61]);
+    assert_eq!(read.bytes[10..12], [0, 0]);
+    assert_eq!((read.ciaddr(), read.yiaddr()), (NOBODY, NOBODY));
+    let relayed = server.send(ON_VOICE, &request.through(ip("10.250.1.1"))).unwrap();
+    assert_eq!(relayed.to, relay("10.250.1.1"));
+    assert_eq!(relayed.bytes[10..12], [0x80, 0]);
+}
+
+#[test]
+fn an_inform_is_answered_to_its_address_even_through_a_relay_else_the_way_it_came() {
+    let mut server = Server::lab();
+    let to = |server: &mut Server, message: &Message| server.send(ON_VOICE, message).unwrap().to;
+    let inform = Message::inform(mac(1), ip("172.16.0.9"));
+    let unicast = |address: &str| Destination::Unicast(format!("{address}:68").parse().unwrap());
+    assert_eq!(to(&mut server, &inform), unicast("172.16.0.9"));
+    assert_eq!(to(&mut server, &inform.clone().through(ip("10.0.0.1"))), unicast("172.16.0.9"));
+    let blank = Message::new(8, mac(1));
+    assert_eq!(to(&mut server, &blank.clone().through(ip("10.0.0.1"))), relay("10.0.0.1"));
+    let source = "10.250.1.200:68".parse().unwrap();
+    let decision = server.decide_from(ON_VOICE, source, BROADCAST, &blank.bytes());
+    assert_eq!(decision.reply.unwrap().to, unicast("10.250.1.200"));
+    assert_eq!(server.send(ON_VOICE, &blank), Err(NoReply::NoReturnAddress));
+}
+
+#[test]
+fn a_shorter_lease_is_granted_on_request_within_bounds() {
+    for (wish, granted) in [
+        (1, 60),
+        (60, 60),
+        (61, 61),
+        (7200, 7200),
+        (28800, 28800),
+        (28801, 28800),
+        (u32::MAX, 28800),
+    ] {
+        let mut server = Server::lab();
+        let message = Message::discover(mac(1)).with(51, wish.to_be_bytes());
+        let ack = server.lease(ON_VOICE, &message);
+        let seconds = |code| u32::from_be_bytes(ack.option(code).unwrap().try_into().unwrap());
+        assert_eq!(seconds(51), granted);
+        assert_eq!(seconds(58), granted / 2);
+        assert_eq!(seconds(59), granted * 7 / 8);
+        let lease = &server.disk[0];
+        assert_eq!(lease.expires.since(lease.since).as_secs(), u64::from(granted));
+    }
+}
+
+#[test]
+fn a_reply_is_as_long_as_option_57_allows_and_no_longer() {
+    let mut lab = site();
+    for code in 224..=230 {
+        lab.options.push(rule(code, &[7; 100], Send::Always));
+    }
+    let mut server = Server::new(lab);
+    let longest = |server: &mut Server, size: Option<u16>| {
+        let mut message = Message::discover(mac(1));
+        if let Some(size) = size {
+            message = message.with(57, size.to_be_bytes());
+        }
+        let decision = server.decide(ON_VOICE, &message.bytes());
+        (decision.reply.unwrap().bytes.len(), decision.trace.dropped.len())
+    };
+    let (len, dropped) = longest(&mut server, None);
+    assert!(len <= 548 && dropped > 0, "{len}, {dropped} dropped");
+    assert_eq!(longest(&mut server, Some(576)), (len, dropped));
+    assert_eq!(longest(&mut server, Some(100)), (len, dropped));
+    let (longer, dropped) = longest(&mut server, Some(1400));
+    assert!(longer > 900 && longer <= 1372, "{longer}");
+    assert_eq!(dropped, 0);
+    assert_eq!(longest(&mut server, Some(u16::MAX)), (longer, 0));
+}
+
+#[test]
+fn the_mask_comes_before_the_router_and_classless_routes_instead_of_it() {
+    let mut lab = site();
+    lab.options.push(rule(121, &[0, 10, 250, 1, 1], Send::IfRequested));
+    let mut server = Server::new(lab);
+    let mut codes = |list: &[u8]| {
+        server.reply(ON_VOICE, &Message::discover(mac(1)).asking(list)).codes()[5..].to_vec()
+    };
+    assert_eq!(codes(&[3, 1, 6]), [1, 3, 6]);
+    assert_eq!(codes(&[6, 3]), [6, 3]);
+    assert_eq!(codes(&[3, 121, 1]), [121, 1]);
+    assert_eq!(codes(&[42, 6, 42, 15]), [42, 6, 15]);
+}
+
+#[test]
+fn a_message_nobody_is_there_for_is_silence_with_a_reason() {
+    let mut server = Server::lab();
+    let mut anonymous = Message::discover(mac(1)).bytes();
+    anonymous[2] = 0;
+    assert_eq!(server.decide(ON_VOICE, &anonymous).reply, Err(NoReply::NoIdentity));
+    let long = Message::discover(mac(1)).with(61, [1; 600]);
+    assert_eq!(server.send(ON_VOICE, &long), Err(NoReply::ClientIdTooLong));
+    let decision = server.decide(7, &Message::discover(mac(1)).bytes());
+    assert_eq!(decision.reply, Err(NoReply::UnknownLink));
+    // Without a hardware address a client identifier does.
+    let mut named = Message::discover(mac(1)).with(61, b"\0name").bytes();
+    named[2] = 0;
+    assert!(server.decide(ON_VOICE, &named).reply.is_ok());
+}

@@ -1,0 +1,212 @@
+//! The state of an address and of a client, times every message: what comes of it.
+
+use std::net::Ipv4Addr;
+
+use offhook_dhcp::Reply;
+
+use crate::support::*;
+
+const CLIENT: u8 = 1;
+const OTHER: u8 = 2;
+/// The address in question, and the first to be offered.
+const A: Ipv4Addr = Ipv4Addr::new(10, 250, 1, 20);
+/// One that is free.
+const B: Ipv4Addr = Ipv4Addr::new(10, 250, 1, 77);
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Unknown,
+    Offered,
+    Bound,
+    Expired,
+    Released,
+    Declined,
+    BoundToOther,
+    OfferedToOther,
+    ExpiredOfOther,
+}
+
+const STATES: [State; 9] = [
+    State::Unknown,
+    State::Offered,
+    State::Bound,
+    State::Expired,
+    State::Released,
+    State::Declined,
+    State::BoundToOther,
+    State::OfferedToOther,
+    State::ExpiredOfOther,
+];
+
+fn server_in(state: State) -> Server {
+    let mut server = Server::lab();
+    let other = Message::discover(mac(OTHER));
+    let own = Message::discover(mac(CLIENT));
+    match state {
+        State::Unknown => {}
+        State::Offered => assert_eq!(server.reply(ON_VOICE, &own).yiaddr(), A),
+        State::OfferedToOther => assert_eq!(server.reply(ON_VOICE, &other).yiaddr(), A),
+        State::BoundToOther | State::ExpiredOfOther => {
+            assert_eq!(server.lease(ON_VOICE, &other).yiaddr(), A);
+        }
+        State::Bound | State::Expired | State::Released | State::Declined => {
+            assert_eq!(server.lease(ON_VOICE, &own).yiaddr(), A);
+        }
+    }
+    match state {
+        State::Expired | State::ExpiredOfOther => server.wait(8 * 3600),
+        State::Released => {
+            server.send(ON_VOICE, &Message::release(mac(CLIENT), A)).unwrap_err();
+        }
+        State::Declined => {
+            server.send(ON_VOICE, &Message::decline(mac(CLIENT), A)).unwrap_err();
+        }
+        _ => {}
+    }
+    server
+}
+
+fn outcome(result: Result<Reply, offhook_dhcp::NoReply>) -> String {
+    match result.map(|reply| Read::new(&reply.bytes)) {
+        Err(reason) => reason.to_string(),
+        Ok(reply) => match (reply.message_type(), reply.yiaddr()) {
+            (2, A) => "offer-A".into(),
+            (2, _) => "offer".into(),
+            (5, A) => "ack-A".into(),
+            (5, B) => "ack-B".into(),
+            (5, _) => "ack".into(),
+            (6, _) => "nak".into(),
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+/// One row of the table: a message, and what comes of it in each of [`STATES`].
+#[track_caller]
+fn row(message: &Message, destination: Ipv4Addr, expected: [&str; 9]) {
+    for (state, expected) in STATES.into_iter().zip(expected) {
+        let mut server = server_in(state);
+        let source = std::net::SocketAddrV4::new(message.ciaddr, 68);
+        let decision = server.decide_from(ON_VOICE, source, destination, &message.bytes());
+        assert_eq!(decision.ticket.is_some(), !decision.writes.is_empty());
+        let found = outcome(decision.reply);
+        assert_eq!(found, expected, "in state {state:?}");
+        let leases = ["ack-A", "ack-B", "released", "declined"].contains(&expected);
+        assert_eq!(!decision.writes.is_empty(), leases, "in state {state:?}: {expected}");
+    }
+}
+
+#[test]
+fn discover() {
+    // Unknown, Offered, Bound, Expired, Released, Declined, BoundToOther, OfferedToOther, ExpiredOfOther
+    row(
+        &Message::discover(mac(CLIENT)),
+        BROADCAST,
+        ["offer-A", "offer-A", "offer-A", "offer-A", "offer-A", "offer", "offer", "offer", "offer"],
+    );
+    row(
+        &Message::discover(mac(CLIENT)).with(50, A.octets()),
+        BROADCAST,
+        [
+            "offer-A", "offer-A", "offer-A", "offer-A", "offer-A", "offer", "offer", "offer",
+            "offer-A",
+        ],
+    );
+}
+
+#[test]
+fn request_that_selects_our_offer() {
+    let request = Message::request(mac(CLIENT)).with(54, VOICE_ADDRESS.octets());
+    row(
+        &request.clone().with(50, A.octets()),
+        BROADCAST,
+        ["ack-A", "ack-A", "ack-A", "ack-A", "ack-A", "nak", "nak", "nak", "ack-A"],
+    );
+    row(&request.clone().with(50, [192, 168, 9, 9]), BROADCAST, ["nak"; 9]);
+    row(&request.clone().with(50, [10, 250, 1, 5]), BROADCAST, ["nak"; 9]);
+    row(&request, BROADCAST, ["no-address"; 9]);
+}
+
+#[test]
+fn request_that_selects_another_server() {
+    let request = Message::request(mac(CLIENT)).with(54, [10, 250, 1, 9]);
+    row(&request.with(50, A.octets()), BROADCAST, ["other-server"; 9]);
+}
+
+#[test]
+fn request_after_a_reboot() {
+    let request = Message::request(mac(CLIENT));
+    row(
+        &request.clone().with(50, A.octets()),
+        BROADCAST,
+        [
+            "unknown-client",
+            "unknown-client",
+            "ack-A",
+            "ack-A",
+            "ack-A",
+            "nak",
+            "nak",
+            "nak",
+            "unknown-client",
+        ],
+    );
+    for address in [B, ip("10.250.1.250")] {
+        row(
+            &request.clone().with(50, address.octets()),
+            BROADCAST,
+            [
+                "unknown-client",
+                "unknown-client",
+                "nak",
+                "nak",
+                "nak",
+                "unknown-client",
+                "unknown-client",
+                "unknown-client",
+                "unknown-client",
+            ],
+        );
+    }
+    row(&request.clone().with(50, [192, 168, 9, 9]), BROADCAST, ["nak"; 9]);
+    row(&request, BROADCAST, ["no-address"; 9]);
+}
+
+#[test]
+fn request_that_extends_a_lease() {
+    for destination in [VOICE_ADDRESS, BROADCAST] {
+        let request = Message::request(mac(CLIENT)).from_address(A);
+        let extended = ["ack-A", "ack-A", "ack-A", "ack-A", "ack-A", "nak", "nak", "nak", "ack-A"];
+        row(&request, destination, extended);
+        // With the server named as well, which is wrong and happens.
+        row(&request.with(54, VOICE_ADDRESS.octets()), destination, extended);
+        row(
+            &Message::request(mac(CLIENT)).from_address(B),
+            destination,
+            ["ack-B", "ack-B", "nak", "nak", "nak", "ack-B", "ack-B", "ack-B", "ack-B"],
+        );
+        row(&Message::request(mac(CLIENT)).from_address(ip("10.1.1.1")), destination, ["nak"; 9]);
+    }
+}
+
+#[test]
+fn release_and_decline() {
+    let mut expected = ["not-holder"; 9];
+    expected[2] = "released";
+    row(&Message::release(mac(CLIENT), A), VOICE_ADDRESS, expected);
+    expected[2] = "declined";
+    row(&Message::decline(mac(CLIENT), A), BROADCAST, expected);
+    row(&Message::release(mac(CLIENT), B), VOICE_ADDRESS, ["not-holder"; 9]);
+    row(&Message::decline(mac(CLIENT), B), BROADCAST, ["not-holder"; 9]);
+    row(&Message::new(4, mac(CLIENT)), BROADCAST, ["no-address"; 9]);
+    row(&Message::new(7, mac(CLIENT)), BROADCAST, ["no-address"; 9]);
+    let elsewhere = [10, 250, 1, 9];
+    row(&Message::release(mac(CLIENT), A).with(54, elsewhere), VOICE_ADDRESS, ["other-server"; 9]);
+    row(&Message::decline(mac(CLIENT), A).with(54, elsewhere), BROADCAST, ["other-server"; 9]);
+}
+
+#[test]
+fn inform() {
+    row(&Message::inform(mac(CLIENT), A), BROADCAST, ["ack"; 9]);
+    row(&Message::inform(mac(CLIENT), ip("172.16.0.9")), VOICE_ADDRESS, ["ack"; 9]);
+}
