@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 /// How often a free port is looked for that both protocols can have.
 const PORT_ATTEMPTS: usize = 16;
 
+/// What waits in a UDP socket while we are busy, octets.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 /// The listeners, open but not yet served: requests wait in their queues.
 #[derive(Debug)]
 pub(crate) struct Bound {
@@ -86,6 +89,8 @@ fn open_udp(address: SocketAddr) -> io::Result<(UdpSocket, u16)> {
     // Without SO_REUSEADDR: with it, a second server could take half of our queries unnoticed.
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
+    // As much as the kernel grants (net.core.rmem_max): phones that boot together ask together.
+    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
     let port = socket.local_addr()?.port();
     Ok((socket, port))
 }

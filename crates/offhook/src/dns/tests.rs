@@ -404,7 +404,8 @@ async fn told_to_stop_it_closes_every_socket() {
 }
 
 /// Runs a tool against the server, off the runtime's threads; stdout and stderr.
-async fn tool(program: &'static str, arguments: &[&str], input: &'static str) -> String {
+async fn tool(program: &'static str, arguments: &[&str], input: &str) -> String {
+    let input = input.to_owned();
     let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
     let run = move || {
         use std::io::Write;
@@ -458,10 +459,13 @@ async fn dig_kdig_nslookup_and_nsupdate_understand_us() {
         tool("nslookup", &[&format!("-port={port}"), "provision.lab.voip", "127.0.0.1"], "").await;
     assert!(nslookup.contains("10.250.1.151") && nslookup.contains("10.250.1.152"), "{nslookup}");
 
-    const UPDATE: &str = "zone lab.voip\nupdate add evil.lab.voip 300 A 192.0.2.66\nsend\n";
-    let script: &'static str =
-        Box::leak(format!("server 127.0.0.1 {port}\n{UPDATE}").into_boxed_str());
-    let refused = tool("nsupdate", &[], script).await;
-    assert!(refused.contains("update failed: REFUSED"), "{refused}");
+    let script = format!(
+        "server 127.0.0.1 {port}\nzone lab.voip\nupdate add evil.lab.voip 300 A 192.0.2.66\n\
+         update delete vm40ic1.lab.voip\nsend\n"
+    );
+    for transport in [&[][..], &["-v"]] {
+        let refused = tool("nsupdate", transport, &script).await;
+        assert!(refused.contains("update failed: REFUSED"), "{transport:?}: {refused}");
+    }
     assert_eq!(dig("dig", &["evil.lab.voip", "+short"]).await, "");
 }
