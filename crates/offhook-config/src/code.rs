@@ -39,7 +39,7 @@ codes! {
     WrongType "wrong-type" "A value of another type is expected"
 
     // Single values.
-    EmptyValue "empty-value" "A value that must not be empty is"
+    EmptyValue "empty-value" "Empty where something is needed"
     BadAddress "bad-address" "Not an IPv4 address"
     BadListener "bad-listener" "Not an address to listen on"
     BadSubnet "bad-subnet" "Not a subnet, or one too small to lease from"

@@ -130,9 +130,11 @@ impl Names {
             None => "only names in the zone can be resolved: add a [[host]], or write an address"
                 .to_owned(),
         };
-        Problem::error(code, &value.span, format!("{what} `{text}` has no address in the zone"))
-            .label("no [[host]] has this name")
-            .hint(hint)
+        let message = match code {
+            Code::UnknownHost => format!("unknown {what} `{text}`"),
+            _ => format!("{what} `{text}` has no address in the zone"),
+        };
+        Problem::error(code, &value.span, message).label("no [[host]] has this name").hint(hint)
     }
 
     /// Every name, without the zone where that is shorter.

@@ -43,6 +43,12 @@ impl Lines {
         (line as u32, before.chars().count() as u32 + 1)
     }
 
+    /// How many lines two offsets are apart.
+    pub(crate) fn distance(&self, one: usize, other: usize) -> u32 {
+        let line = |offset: usize| self.starts.partition_point(|&start| start <= offset) as u32;
+        line(one).abs_diff(line(other))
+    }
+
     /// Where the line of `offset` ends, its newline not included.
     pub(crate) fn line_end(&self, offset: usize) -> usize {
         let line = self.starts.partition_point(|&start| start <= offset);

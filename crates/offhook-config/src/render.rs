@@ -1,5 +1,7 @@
 //! Diagnostics as text for people and as JSON for programs.
 
+use std::ops::Range;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -7,6 +9,9 @@ use crate::place::Lines;
 
 /// A place that takes more lines than this shows its first line only.
 const MOST_LINES: u32 = 12;
+
+/// Places less than this many lines apart are shown together.
+const NEAR: u32 = 100;
 
 impl Diagnostics {
     /// Every diagnostic with the offending text underlined and a hint, a blank line between each two.
@@ -29,20 +34,34 @@ impl Diagnostics {
         };
         let title = level.primary_title(&*diagnostic.message).id(diagnostic.code.name());
         let mut group = Group::with_title(title);
-        let main = self.shown(lines, &diagnostic.span);
-        // Only the lines that matter, so that the cost does not grow with the file.
-        let mut snippets = vec![(main.clone(), vec![])];
-        if let Some((_, annotations)) = snippets.first_mut() {
-            let annotation = AnnotationKind::Primary.span(main.relative(&diagnostic.span));
-            annotations.push(match diagnostic.label.as_str() {
-                "" => annotation,
-                label => annotation.label(label),
-            });
+        let annotation = |shown: &Shown<'_>, kind: AnnotationKind, span, label: &'_ str| {
+            let annotation = kind.span(shown.relative(span));
+            if label.is_empty() { annotation } else { annotation.label(label.to_owned()) }
+        };
+        // Only the lines that matter, so that the cost does not grow with the file; places near to the
+        // mistake share a snippet with it.
+        let (near, far): (Vec<_>, Vec<_>) = diagnostic
+            .related
+            .iter()
+            .partition(|related| lines.distance(related.span.start, diagnostic.span.start) < NEAR);
+        let near_spans = near.iter().map(|related| &related.span);
+        let main = self.shown(lines, &diagnostic.span, near_spans);
+        let mut annotations =
+            vec![annotation(&main, AnnotationKind::Primary, &diagnostic.span, &diagnostic.label)];
+        for related in near {
+            annotations.push(annotation(
+                &main,
+                AnnotationKind::Context,
+                &related.span,
+                &related.label,
+            ));
         }
-        for related in &diagnostic.related {
-            let shown = self.shown(lines, &related.span);
-            let annotation = AnnotationKind::Context.span(shown.relative(&related.span));
-            snippets.push((shown, vec![annotation.label(&*related.label)]));
+        let mut snippets = vec![(main, annotations)];
+        for related in far {
+            let shown = self.shown(lines, &related.span, []);
+            let annotation =
+                annotation(&shown, AnnotationKind::Context, &related.span, &related.label);
+            snippets.push((shown, vec![annotation]));
         }
         for (shown, annotations) in snippets {
             let snippet = Snippet::source(shown.text)
@@ -57,15 +76,24 @@ impl Diagnostics {
         renderer.render(&[group])
     }
 
-    /// The whole lines that hold `span`.
-    fn shown(&self, lines: &Lines, span: &std::ops::Range<usize>) -> Shown<'_> {
-        let start = lines.line_start(span.start);
-        let (line, _) = lines.place(span.start);
-        let (last, _) = lines.place(span.end);
-        let end = if last - line > MOST_LINES { span.start } else { span.end };
-        let end = lines.line_end(end);
-        let text = self.text.get(start..end).unwrap_or_default();
-        Shown { text: text.strip_suffix('\r').unwrap_or(text), start, line }
+    /// The whole lines that hold `span` and the places `near` to it.
+    fn shown<'s>(
+        &self,
+        lines: &Lines,
+        span: &Range<usize>,
+        near: impl IntoIterator<Item = &'s Range<usize>>,
+    ) -> Shown<'_> {
+        let last =
+            if lines.distance(span.start, span.end) > MOST_LINES { span.start } else { span.end };
+        let (mut first, mut last) = (span.start, last);
+        for other in near {
+            first = first.min(other.start);
+            last = last.max(other.start);
+        }
+        let start = lines.line_start(first);
+        let text = self.text.get(start..lines.line_end(last)).unwrap_or_default();
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        Shown { text, start, line: lines.place(first).0 }
     }
 
     /// One JSON array of objects: `code`, `severity`, `file`, `line`, `column`, `end_line`, `end_column`,
@@ -109,7 +137,7 @@ struct Shown<'t> {
 }
 
 impl Shown<'_> {
-    fn relative(&self, span: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+    fn relative(&self, span: &Range<usize>) -> Range<usize> {
         let place = |offset: usize| {
             self.text.floor_char_boundary(offset.saturating_sub(self.start).min(self.text.len()))
         };

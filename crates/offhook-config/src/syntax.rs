@@ -25,7 +25,9 @@ pub(crate) struct Mended {
 /// Statements that are taken out one by one; past these, errors are reported as the parser gives them.
 const MOST_ROUNDS: usize = 200;
 /// The same for large files, in bytes parsed.
-const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = 8 << 20;
+/// And of those no more than this.
+const MOST_ERRORS: usize = 100;
 
 pub(crate) fn mend(text: &str) -> Mended {
     let lines = Lines::new(text);
@@ -50,11 +52,12 @@ pub(crate) fn mend(text: &str) -> Mended {
         let Some((span, message)) = errors.first() else { break };
         let culprit = Culprit::find(&mended.text, &lines, span);
         if round >= rounds || !mended.take_out(&culprit, round, message, span) {
-            for (span, message) in &errors {
-                mended.damage.push(span.clone());
+            for (span, message) in errors.iter().take(MOST_ERRORS) {
                 let problem = Problem::error(Code::Syntax, span, message.clone());
                 mended.problems.push(problem.label("not TOML").hint(CHECK));
             }
+            // What else there is means nothing.
+            mended.damage.push(0..text.len());
             mended.sections_lost = true;
             break;
         }

@@ -18,12 +18,13 @@ pub(crate) fn nearest<'c>(
         .map(|candidate| {
             let other = plain(candidate);
             let mut score = strsim::normalized_damerau_levenshtein(&word, &other);
-            // A plural or an abbreviation.
+            // A plural beats another word one letter away; an abbreviation is the next best guess.
             if word.len() >= 3
                 && other.len() >= 3
                 && (other.starts_with(&word) || word.starts_with(&other))
             {
-                score = score.max(0.7);
+                let near = word.len().abs_diff(other.len()) <= 1;
+                score = score.max(if near { 0.95 } else { 0.7 });
             }
             (score, candidate)
         })
@@ -67,6 +68,7 @@ mod tests {
             ("Router", Some("router")),
             ("leese", Some("lease")),
             ("banana", None),
+            ("domain", None),
             ("", None),
         ] {
             assert_eq!(nearest(word, keys), key, "{word}");

@@ -1,0 +1,202 @@
+//! Every diagnostic, as people and programs see it.
+
+use std::path::Path;
+
+use offhook_config::{Code, Diagnostics, Files, Loaded, load, parse};
+
+/// A TFTP root with an image for every family, and one under two names.
+struct Root;
+
+impl Files for Root {
+    fn list(&self, directory: &Path) -> Option<Vec<String>> {
+        let names = [
+            "sip100.img",
+            "SIP200.IMG",
+            "405.img",
+            "405hd.img",
+            "420HD.img",
+            "430hd.img",
+            "440hd.img",
+            "Twice.img",
+            "TWICE.img",
+        ];
+        directory.ends_with("firmware").then(|| names.map(str::to_owned).to_vec())
+    }
+}
+
+fn read(text: &str) -> Loaded {
+    parse("offhook.toml", Path::new("/etc/offhook"), text, &Root)
+}
+
+fn case(code: Code) -> Option<String> {
+    let path = format!("{}/tests/cases/{code}.toml", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).ok()
+}
+
+fn codes(diagnostics: &Diagnostics) -> Vec<&'static str> {
+    diagnostics.iter().map(|d| d.code.name()).collect()
+}
+
+/// Codes of what is wrong with the file itself, which no text shows.
+const OF_FILES: [Code; 3] = [Code::UnreadableFile, Code::NotUtf8, Code::FileTooLarge];
+
+#[test]
+fn every_code_has_a_case_that_gives_it_and_nothing_else() {
+    for &code in Code::ALL.iter().filter(|code| !OF_FILES.contains(code)) {
+        let text = case(code).unwrap_or_else(|| panic!("no case for {code}"));
+        let Loaded { site, diagnostics } = read(&text);
+        assert_eq!(codes(&diagnostics), [code.name()], "{}", diagnostics.render(false));
+        assert_eq!(site.is_some(), diagnostics.is_ok(), "{code}");
+        for diagnostic in &diagnostics {
+            assert!(diagnostic.hint.is_some(), "{code} has no hint");
+            assert!(!diagnostic.label.is_empty(), "{code} has no label");
+            assert!(!diagnostic.message.ends_with('.'), "{code}");
+        }
+        insta::assert_snapshot!(code.name(), diagnostics.render(false));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_diagnostic() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("offhook.toml");
+    assert_eq!(codes(&load(&path).diagnostics), ["unreadable-file"]);
+
+    std::fs::write(&path, b"[site]\nname = \"Z\xfcrich\"\n").unwrap();
+    let loaded = load(&path);
+    assert_eq!(codes(&loaded.diagnostics), ["not-utf8"]);
+    let place = loaded.diagnostics.iter().map(|d| (d.line, d.column)).next();
+    assert_eq!(place, Some((2, 10)));
+    insta::assert_snapshot!(
+        "not-utf8",
+        loaded.diagnostics.render(false).replace(path.to_str().unwrap(), "offhook.toml")
+    );
+
+    std::fs::write(&path, " ".repeat((8 << 20) + 1)).unwrap();
+    assert_eq!(codes(&load(&path).diagnostics), ["file-too-large"]);
+}
+
+#[test]
+fn an_unreadable_file_names_itself() {
+    let loaded = load(Path::new("no/such/offhook.toml"));
+    assert!(loaded.site.is_none());
+    insta::assert_snapshot!("unreadable-file", loaded.diagnostics.render(false));
+}
+
+const TEN: &str = include_str!("ten-mistakes.toml");
+
+#[test]
+fn ten_mistakes_give_ten_diagnostics_each_with_its_place() {
+    let loaded = read(TEN);
+    assert!(loaded.site.is_none());
+    let places: Vec<_> =
+        loaded.diagnostics.iter().map(|d| (d.code.name(), d.line, d.column)).collect();
+    assert_eq!(places.len(), 10, "{}", loaded.diagnostics.render(false));
+    // Every mistake is marked in the file by a comment with its code.
+    for (code, line, _) in &places {
+        let text = TEN.lines().nth(*line as usize - 1).unwrap();
+        assert!(text.contains(&format!("# {code}")), "line {line}: {code}");
+    }
+    insta::assert_snapshot!("ten-mistakes", loaded.diagnostics.render(false));
+}
+
+#[test]
+fn json_has_the_same_and_the_offending_text() {
+    insta::assert_snapshot!("json", read(TEN).diagnostics.to_json());
+}
+
+#[test]
+fn color_is_only_color() {
+    let diagnostics = read(TEN).diagnostics;
+    let colored = diagnostics.render(true);
+    assert!(colored.contains("\u{1b}["));
+    let mut plain = String::new();
+    let mut rest = colored.as_str();
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, diagnostics.render(false));
+}
+
+#[test]
+fn line_endings_marks_and_tabs_move_nothing() {
+    let plain = read(TEN).diagnostics;
+    let crlf = read(&TEN.replace('\n', "\r\n")).diagnostics;
+    let marked = read(&format!("\u{feff}{TEN}")).diagnostics;
+    let places = |diagnostics: &Diagnostics| {
+        diagnostics
+            .iter()
+            .map(|d| (d.code, d.line, d.column, d.end_line, d.end_column, d.message.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(&crlf), places(&plain));
+    assert_eq!(places(&marked), places(&plain));
+    // A tab is one character, as is an umlaut.
+    let text = "[site]\n\tname = \"Zürich\"  # ü\n\tzöne = 1\n\tzone = \"ü\"\n";
+    let columns: Vec<_> = read(text).diagnostics.iter().map(|d| (d.line, d.column)).collect();
+    assert!(columns.contains(&(4, 9)), "{columns:?}");
+}
+
+#[test]
+fn an_empty_file_says_what_is_missing() {
+    let empty = read("").diagnostics;
+    assert_eq!(codes(&empty), ["missing-key", "missing-key", "no-scope"]);
+    insta::assert_snapshot!("empty", empty.render(false));
+    assert_eq!(codes(&read("\u{feff}# nothing\r\n").diagnostics), codes(&empty));
+}
+
+#[test]
+fn a_huge_file_of_nonsense_is_answered_soon_and_in_bounds() {
+    let nonsense = "[[[ = \"\n".repeat(10_000);
+    let diagnostics = read(&nonsense).diagnostics;
+    assert!(diagnostics.iter().count() <= 300);
+    assert!(diagnostics.render(false).len() < 4 << 20);
+    let long = format!("[site]\nzone = \"{}\"\n", "x".repeat(1 << 20));
+    assert!(!read(&long).diagnostics.is_ok());
+}
+
+/// Broken statements of each kind, with what follows them still read: one diagnostic for the break, one for
+/// the unknown key further down.
+#[test]
+fn broken_syntax_hides_nothing_that_follows() {
+    for broken in [
+        "listen = 10.250.1.5",
+        "listen = ",
+        "listen = \"10.250.1.5",
+        "listen = [\"10.250.1.5\"",
+        "listen = [\"10.250.1.5\",",
+        "listen = [\"10.250.1.5\" \"10.250.1.6\"]",
+        "listen = \"\"\"10.250.1.5",
+        "listen \"10.250.1.5\"",
+        "listen: \"10.250.1.5\"",
+        "forward = { \"lab.local\" = [\"10.250.0.2\"]",
+        "// listen",
+        "listen = yes",
+    ] {
+        let text = format!(
+            "[site]\nzone = \"lab.voip\"\n\n[dns]\n{broken}\n\n[[scope]]\nname = \"voice\"\nvlan = 100\n\
+             subnet = \"10.250.1.0/24\"\npools = [\"10.250.1.20-10.250.1.149\"]\nruter = \"10.250.1.1\"\n"
+        );
+        let diagnostics = read(&text).diagnostics;
+        assert_eq!(
+            codes(&diagnostics),
+            ["syntax", "unknown-key"],
+            "{broken}\n{}",
+            diagnostics.render(false)
+        );
+        let line = diagnostics.iter().map(|d| d.line).next();
+        assert_eq!(line, Some(5), "{broken}");
+    }
+}
+
+#[test]
+fn a_broken_header_is_one_mistake() {
+    for broken in ["[[scope]", "[[scope", "[scope]]", "[[sco pe]]", "[[]]"] {
+        let text = case(Code::Syntax).unwrap().replace("10.250.1.5", "\"10.250.1.5\"");
+        let text = text.replace("[[scope]]", broken);
+        let diagnostics = read(&text).diagnostics;
+        assert_eq!(codes(&diagnostics), ["syntax"], "{broken}\n{}", diagnostics.render(false));
+    }
+}
