@@ -93,6 +93,15 @@ impl<T: Held> Directory<T> {
     /// Puts one in the place of what was at its address. Another one that was found by the same key stays, and is
     /// found by its address only.
     pub(crate) fn insert(&mut self, new: T) -> Option<T> {
+        self.place(new, true)
+    }
+
+    /// As [`Directory::insert`], but what is found by the same key goes on being found by it.
+    pub(crate) fn restore(&mut self, new: T) -> Option<T> {
+        self.place(new, false)
+    }
+
+    fn place(&mut self, new: T, takes_key: bool) -> Option<T> {
         let old = self.remove(new.address());
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -107,7 +116,8 @@ impl<T: Held> Directory<T> {
         if let Some(wanted) = key(slot) {
             let hash = hasher.hash_one(wanted);
             match by_client.find_mut(hash, |other| key(*other) == Some(wanted)) {
-                Some(found) => *found = slot,
+                Some(found) if takes_key => *found = slot,
+                Some(_) => {}
                 None => {
                     by_client.insert_unique(hash, slot, |slot| {
                         key(*slot).map_or(0, |key| hasher.hash_one(key))

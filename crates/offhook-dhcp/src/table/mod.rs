@@ -10,6 +10,7 @@ mod offers;
 mod pending;
 mod pool;
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -75,13 +76,15 @@ pub(crate) struct Table {
     offers: Offers,
     pending: Pending,
     scopes: Vec<Pools>,
+    /// Addresses whose decline could not be written. It is written with the next lease of the client that declined
+    /// them: else, after a crash, that client would hold two.
+    unwritten: HashSet<Ipv4Addr>,
 }
 
 impl Table {
     /// Takes over leases from the store.
     ///
-    /// Where one client holds several addresses in one scope (a decline that could not be written), the latest
-    /// counts and the others are as if released.
+    /// Should one client hold several addresses in one scope, the latest counts and the others are as if released.
     pub(crate) fn new(site: &Site, subnets: &Subnets, mut leases: Vec<Lease>) -> Self {
         leases.sort_unstable_by_key(|lease| (lease.since, lease.address));
         let mut table = Self {
@@ -90,6 +93,7 @@ impl Table {
             offers: Offers::new(),
             pending: Pending::default(),
             scopes: Vec::new(),
+            unwritten: HashSet::new(),
         };
         for lease in &leases {
             let scope = scope_of(subnets, lease.address);
@@ -280,6 +284,12 @@ impl Table {
         };
         let mut writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
         writes.extend(given_up.map(LeaseWrite::Remove));
+        let declined = self.unwritten.iter().filter_map(|address| self.entries.at(*address));
+        let by_client = declined.filter(|entry| {
+            entry.address != address
+                && entry.record.key(entry.scope) == Key::new(asker.scope.0, asker.client)
+        });
+        writes.extend(by_client.map(|entry| LeaseWrite::Put(entry.to_lease(&self.names))));
         let change = Change { meaning: Meaning::Acknowledged, address, given_up };
         let ticket = self.pending.issue(change);
         if let Some(address) = given_up {
@@ -363,11 +373,12 @@ impl Table {
         let Some(change) = self.pending.redeem(ticket) else { return };
         for address in change.addresses() {
             let settled = self.pending.failed(ticket, address);
-            if let Some(value) = settled.restore
-                && change.meaning != Meaning::Declined
-            {
+            if settled.restore.is_some() && change.meaning == Meaning::Declined {
+                self.unwritten.insert(address);
+            } else if let Some(value) = settled.restore {
                 match value {
-                    Some(entry) => self.entries.insert(entry),
+                    // Its client may have another address by now.
+                    Some(entry) => self.entries.restore(entry),
                     None => self.entries.remove(address),
                 };
             }
@@ -382,6 +393,7 @@ impl Table {
     /// Replaces the entry of an address, remembering the old one.
     fn put(&mut self, ticket: Ticket, scope: u16, address: Ipv4Addr, entry: Option<Entry>) {
         self.dequeue(scope, address);
+        self.unwritten.remove(&address);
         let old = match entry {
             Some(entry) => self.entries.insert(entry),
             None => self.entries.remove(address),

@@ -80,6 +80,17 @@ fn concurrent_clients_are_offered_different_addresses_and_each_the_same_again() 
 }
 
 #[test]
+fn an_offer_is_withdrawn_when_the_client_chooses_another_server() {
+    let mut server = Server::lab();
+    let offer = server.reply(ON_VOICE, &Message::discover(mac(1)));
+    let other = Message::request(mac(1)).with(50, [10, 250, 1, 99]).with(54, [10, 250, 1, 9]);
+    assert_eq!(server.send(ON_VOICE, &other), Err(NoReply::OtherServer));
+    assert_eq!(server.core.offer_count(), 0);
+    let next = Message::discover(mac(2)).with(50, offer.yiaddr().octets());
+    assert_eq!(server.reply(ON_VOICE, &next).yiaddr(), offer.yiaddr());
+}
+
+#[test]
 fn a_flood_of_strangers_holds_no_more_than_the_pool() {
     let mut server = Server::lab();
     for n in 0..2000_u32 {
@@ -102,7 +113,7 @@ fn a_returning_client_gets_its_address_and_the_longest_expired_goes_first() {
         server.lease(ON_VOICE, &Message::discover(mac(n)));
         server.wait(10);
     }
-    server.send(ON_VOICE, &Message::request(mac(1)).from_address(ip("10.250.1.20"))).unwrap();
+    server.send(ON_VOICE, &Message::request(mac(1)).using(ip("10.250.1.20"))).unwrap();
     server.wait(9 * 3600);
     server.restart();
     // Client 2's lease ended first; client 3, who comes back, keeps its own.
@@ -192,7 +203,7 @@ fn a_phone_moves_to_the_address_reserved_for_it_meanwhile_and_leaves_one_lease()
     lab.phones.push(phone(mac(1), Some("10.250.1.99"), Vec::new()));
     server.site = std::sync::Arc::new(lab);
     server.core.set_site(server.site.clone(), links(), server.now);
-    let renewal = Message::request(mac(1)).from_address(before);
+    let renewal = Message::request(mac(1)).using(before);
     assert_eq!(server.reply(ON_VOICE, &renewal).message_type(), 6);
     assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip("10.250.1.99"));
     assert_eq!(server.disk.len(), 1);
@@ -228,4 +239,22 @@ fn a_clock_set_back_takes_no_lease_and_blocks_no_address() {
     let reboot = Message::request(mac(1)).with(50, ack.yiaddr().octets());
     assert_eq!(server.reply(ON_VOICE, &reboot).yiaddr(), ack.yiaddr());
     assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(3))).yiaddr(), ip("10.250.1.21"));
+}
+
+#[test]
+fn a_decline_that_could_not_be_written_is_written_with_the_clients_next_lease() {
+    let mut server = Server::lab();
+    let wish = Message::discover(mac(1)).with(50, [10, 250, 1, 21]);
+    assert_eq!(server.lease(ON_VOICE, &wish).yiaddr(), ip("10.250.1.21"));
+    let decline = Message::decline(mac(1), ip("10.250.1.21"));
+    let decision = server.decide(ON_VOICE, &decline.bytes());
+    server.core.failed(decision.ticket.unwrap());
+    // It is in use by somebody else all the same.
+    let next = server.lease(ON_VOICE, &Message::discover(mac(1)));
+    assert_eq!(next.yiaddr(), ip("10.250.1.20"));
+    server.restart();
+    let other = server.reply(ON_VOICE, &Message::discover(mac(2)).with(50, [10, 250, 1, 20]));
+    assert_eq!(other.yiaddr(), ip("10.250.1.22"));
+    let other = server.reply(ON_VOICE, &Message::discover(mac(3)).with(50, [10, 250, 1, 21]));
+    assert_eq!(other.yiaddr(), ip("10.250.1.23"));
 }

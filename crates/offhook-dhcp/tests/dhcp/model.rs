@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use offhook_dhcp::{Decision, NoReply};
-use offhook_model::{LeaseState, Time};
+use offhook_model::{LeaseState, LeaseWrite, Time};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -55,7 +55,8 @@ enum Op {
     Fail,
     /// SIGKILL: of the decisions under way, this many were written; no ACK left.
     Crash(usize),
-    Reload,
+    /// A new configuration; with an address kept for client 0 in the voice scope, or without.
+    Reload(Option<u8>),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -70,7 +71,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => who.clone().prop_map(|(client, link)| Op::SelectOther { client, link }),
         2 => (who.clone(), address.clone())
             .prop_map(|((client, link), address)| Op::InitReboot { client, link, address }),
-        2 => (who.clone(), address)
+        2 => (who.clone(), address.clone())
             .prop_map(|((client, link), address)| Op::Renew { client, link, address }),
         1 => who.clone().prop_map(|(client, link)| Op::Release { client, link }),
         1 => who.prop_map(|(client, link)| Op::Decline { client, link }),
@@ -78,7 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Commit),
         1 => Just(Op::Fail),
         1 => (0..4_usize).prop_map(Op::Crash),
-        1 => Just(Op::Reload),
+        1 => proptest::option::of(address).prop_map(Op::Reload),
     ]
 }
 
@@ -103,12 +104,14 @@ struct World {
     server: Server,
     /// Decided, not durable yet; with who asked and how many messages it had sent by then.
     under_way: VecDeque<(Who, u64, Time, Decision)>,
-    /// How many messages each has sent: an answer to an older one is ignored.
-    sent: HashMap<Who, u64>,
+    /// The last message of each, and how many different ones it has sent: an answer to an older one is ignored.
+    sent: HashMap<Who, (Vec<u8>, u64)>,
     offers: HashMap<Who, (Ipv4Addr, Time)>,
     /// Every address offered, and until when at the most it is held.
     held: HashMap<Ipv4Addr, Time>,
     beliefs: HashMap<Who, (Ipv4Addr, Time)>,
+    /// The address kept for client 0.
+    kept: Option<Ipv4Addr>,
 }
 
 impl World {
@@ -120,6 +123,7 @@ impl World {
             offers: HashMap::new(),
             held: HashMap::new(),
             beliefs: HashMap::new(),
+            kept: None,
         }
     }
 
@@ -128,8 +132,9 @@ impl World {
     }
 
     fn send(&mut self, who: Who, message: &Message) {
-        let sent = self.sent.entry(who).or_default();
-        *sent += 1;
+        let (last, sent) = self.sent.entry(who).or_default();
+        *sent += u64::from(*last != message.bytes());
+        *last = message.bytes();
         let sent = *sent;
         let decision = self.server.decide(who.1, &message.bytes());
         if decision.ticket.is_some() {
@@ -179,12 +184,16 @@ impl World {
             lease.is_live(now) || lease.state == LeaseState::Declined && now < lease.expires
         });
         let held = self.held.iter().filter(|(_, until)| **until > now).map(|(address, _)| *address);
-        let changing =
-            self.under_way.iter().filter_map(|(_, _, _, decision)| decision.trace.address);
+        let writes = self.under_way.iter().flat_map(|(_, _, _, decision)| &decision.writes);
+        let changing = writes.map(|write| match write {
+            LeaseWrite::Put(lease) => lease.address,
+            LeaseWrite::Remove(address) => *address,
+        });
         let mut used: HashSet<_> = leased.map(|lease| lease.address).collect();
         used.extend(held.chain(changing));
         for last in POOL[0]..=POOL[1] {
-            assert!(used.contains(&address(link, last)), "{last} is lost");
+            let address = address(link, last);
+            assert!(used.contains(&address) || self.kept == Some(address), "{address} is lost");
         }
     }
 
@@ -194,7 +203,9 @@ impl World {
         let Ok(reply) = decision.reply else { return };
         let ack = Read::new(&reply.bytes);
         assert_eq!(ack.message_type(), 5);
-        if self.sent.get(&who) == Some(&sent) && at + LEASE > self.server.now {
+        if self.sent.get(&who).is_some_and(|(_, last)| *last == sent)
+            && at + LEASE > self.server.now
+        {
             self.assert_nobody_else_believes_in(who, ack.yiaddr());
             self.beliefs.insert(who, (ack.yiaddr(), at + LEASE));
             self.offers.remove(&who);
@@ -212,6 +223,10 @@ impl World {
             }
             Op::Select { client, link } => {
                 if let Some((offered, _)) = self.offers.get(&(client, link)).copied() {
+                    // Who takes another address has left the one it had.
+                    if self.belief((client, link)) != Some(offered) {
+                        self.beliefs.remove(&(client, link));
+                    }
                     let message = Message::request(mac(client))
                         .with(50, offered.octets())
                         .with(54, links()[link].address.octets());
@@ -231,7 +246,7 @@ impl World {
             }
             Op::Renew { client, link, address: last } => {
                 let wanted = self.belief((client, link)).unwrap_or(address(link, last));
-                self.send((client, link), &Message::request(mac(client)).from_address(wanted));
+                self.send((client, link), &Message::request(mac(client)).using(wanted));
             }
             Op::Release { client, link } => {
                 if let Some((held, _)) = self.beliefs.remove(&(client, link)) {
@@ -261,9 +276,12 @@ impl World {
                 self.server.restart();
                 self.assert_nothing_is_lost();
             }
-            Op::Reload => {
+            Op::Reload(kept) => {
                 let mut site = small_site();
-                site.phones.push(phone(mac(99), Some("10.250.1.200"), Vec::new()));
+                self.kept = kept.map(|last| address(ON_VOICE, last));
+                site.phones.extend(
+                    self.kept.map(|kept| phone(mac(0), Some(&kept.to_string()), Vec::new())),
+                );
                 let site = std::sync::Arc::new(site);
                 self.server.core.set_site(site.clone(), links(), self.server.now);
                 self.server.site = site;
@@ -276,7 +294,9 @@ impl World {
     /// Every live lease that somebody was told of is acknowledged again.
     fn assert_nothing_is_lost(&self) {
         for (who, (address, until)) in &self.beliefs {
-            if *until > self.server.now {
+            // Who has to move because an address was reserved is told so.
+            let moves = self.kept.is_some_and(|kept| kept == *address || *who == (0, ON_VOICE));
+            if *until > self.server.now && !moves {
                 let mut again = Server::lab();
                 (again.site, again.disk, again.now) =
                     (self.server.site.clone(), self.server.disk.clone(), self.server.now);

@@ -21,7 +21,7 @@ fn a_reply_goes_to_the_relay_else_to_ciaddr_else_broadcast_else_to_the_new_addre
     assert_eq!(to(ON_VOICE, &plain.clone().broadcast()), Destination::Broadcast);
     let relayed = plain.clone().broadcast().through(ip("10.250.1.1"));
     assert_eq!(to(ON_NATIVE, &relayed), relay("10.250.1.1"));
-    let renewal = Message::request(mac(1)).broadcast().from_address(address);
+    let renewal = Message::request(mac(1)).broadcast().using(address);
     let unicast = Destination::Unicast("10.250.1.20:68".parse().unwrap());
     assert_eq!(to(ON_VOICE, &renewal), unicast);
     let relayed = renewal.through(ip("10.250.1.1"));
@@ -48,7 +48,7 @@ fn a_relays_network_decides_the_scope_and_an_unknown_relay_hears_nothing() {
 fn a_client_that_renews_from_afar_is_served_from_the_scope_of_its_address() {
     let mut server = Server::lab();
     let ack = server.lease(ON_NATIVE, &Message::discover(mac(1)));
-    let renewal = Message::request(mac(1)).from_address(ack.yiaddr());
+    let renewal = Message::request(mac(1)).using(ack.yiaddr());
     let renewed = server.reply(ON_VOICE, &renewal);
     assert_eq!((renewed.message_type(), renewed.ciaddr()), (5, ack.yiaddr()));
     // Broadcast on a link it is not of, it has moved.

@@ -196,11 +196,11 @@ impl Message {
     }
 
     pub(crate) fn release(mac: Mac, address: Ipv4Addr) -> Self {
-        Self::new(7, mac).from_address(address)
+        Self::new(7, mac).using(address)
     }
 
     pub(crate) fn inform(mac: Mac, address: Ipv4Addr) -> Self {
-        Self::new(8, mac).from_address(address)
+        Self::new(8, mac).using(address)
     }
 
     pub(crate) fn with(mut self, code: u8, value: impl AsRef<[u8]>) -> Self {
@@ -212,7 +212,7 @@ impl Message {
         self.with(55, codes)
     }
 
-    pub(crate) fn from_address(mut self, address: Ipv4Addr) -> Self {
+    pub(crate) fn using(mut self, address: Ipv4Addr) -> Self {
         self.ciaddr = address;
         self
     }

@@ -175,17 +175,17 @@ fn request_after_a_reboot() {
 #[test]
 fn request_that_extends_a_lease() {
     for destination in [VOICE_ADDRESS, BROADCAST] {
-        let request = Message::request(mac(CLIENT)).from_address(A);
+        let request = Message::request(mac(CLIENT)).using(A);
         let extended = ["ack-A", "ack-A", "ack-A", "ack-A", "ack-A", "nak", "nak", "nak", "ack-A"];
         row(&request, destination, extended);
         // With the server named as well, which is wrong and happens.
         row(&request.with(54, VOICE_ADDRESS.octets()), destination, extended);
         row(
-            &Message::request(mac(CLIENT)).from_address(B),
+            &Message::request(mac(CLIENT)).using(B),
             destination,
             ["ack-B", "ack-B", "nak", "nak", "nak", "ack-B", "ack-B", "ack-B", "ack-B"],
         );
-        row(&Message::request(mac(CLIENT)).from_address(ip("10.1.1.1")), destination, ["nak"; 9]);
+        row(&Message::request(mac(CLIENT)).using(ip("10.1.1.1")), destination, ["nak"; 9]);
     }
 }
 
