@@ -53,7 +53,7 @@ pub trait Files {
 }
 
 /// A file larger than this is no configuration: bytes.
-const LARGEST: u64 = 8 << 20;
+const LARGEST: u64 = 4 << 20;
 
 /// Reads the configuration at `path` and lists the TFTP root it names. A file that cannot be read is a
 /// diagnostic as any other.
@@ -141,15 +141,26 @@ fn with_tree<T>(source: Source, text: &str, walk: impl FnOnce(&Table<'_>) -> T) 
     let tree = tree.get_ref();
     let mut report = Report::new(source, text);
     mended.problems.into_iter().for_each(|problem| report.push(problem));
-    for (span, message) in &mended.repeated {
-        report.push(repeated(tree, text, span, message));
+    // A whole block of repeated keys is one mistake: the header above it is not there.
+    let mut sections_lost = mended.sections_lost;
+    let mut before: Option<&Span> = None;
+    for (span, message) in mended.repeated.iter().take(MOST_REPEATED) {
+        if before.is_some_and(|before| report.is_next_line(before, span)) {
+            sections_lost = true;
+        } else {
+            report.push(repeated(tree, text, span, message));
+        }
+        before = Some(span);
     }
     let mut headers = Vec::new();
     collect_headers(tree, &mended.text, &mut headers);
-    report.set_damage(mended.damage, headers, mended.sections_lost);
+    report.set_damage(mended.damage, headers, sections_lost);
     let result = walk(&Table::new(&report, tree, 0..0, "this file"));
     Walked { report, result }
 }
+
+/// Repeated keys past these are of no use to anybody, and each costs a look at the whole tree.
+const MOST_REPEATED: usize = 200;
 
 /// A key or a table that is there already.
 fn repeated(tree: &DeTable<'_>, text: &str, span: &Span, message: &str) -> Problem {
@@ -160,7 +171,7 @@ fn repeated(tree: &DeTable<'_>, text: &str, span: &Span, message: &str) -> Probl
     };
     let problem = Problem::error(Code::DuplicateKey, span, message)
         .label("given again here")
-        .hint("leave one of them out, or put all keys in one place");
+        .hint("leave one of them out, or start a new table above it");
     match syntax::first_definition(tree, key, span.start) {
         Some(first) => problem.related(&first, "first given here"),
         None => problem,

@@ -1,6 +1,6 @@
 //! Where the reader puts what it finds wrong, and how byte offsets become lines and columns.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -86,6 +86,7 @@ pub(crate) struct Report {
     damage: Vec<Span>,
     headers: Vec<usize>,
     sections_lost: bool,
+    any_error: Cell<bool>,
 }
 
 /// More than this is a wrong file, not a file with mistakes.
@@ -101,6 +102,7 @@ impl Report {
             damage: Vec::new(),
             headers: Vec::new(),
             sections_lost: false,
+            any_error: Cell::new(false),
         }
     }
 
@@ -118,7 +120,12 @@ impl Report {
     }
 
     pub(crate) fn push(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
+        let mut problems = self.problems.borrow_mut();
+        // Bounded, whatever the file; the first error is always kept, so that there is no site.
+        let is_first_error = problem.severity == Severity::Error && !self.any_error.replace(true);
+        if is_first_error || problems.len() < 10 * MOST {
+            problems.push(problem);
+        }
     }
 
     /// Whether the syntax is broken in `span` or in the rest of its last line: what was read from there is
@@ -135,6 +142,11 @@ impl Report {
         self.damage.iter().any(|d| d.end >= start && d.start < end)
     }
 
+    /// Whether `span` starts on the line after the one that `before` starts on.
+    pub(crate) fn is_next_line(&self, before: &Span, span: &Span) -> bool {
+        before.start < span.start && self.lines.distance(before.start, span.start) == 1
+    }
+
     /// Whether the value at `span` is an inline table.
     pub(crate) fn is_inline(&self, span: &Span) -> bool {
         self.lines.text().as_bytes().get(span.start) == Some(&b'{')
@@ -146,7 +158,7 @@ impl Report {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.problems.borrow().iter().any(|p| p.severity == Severity::Error)
+        self.any_error.get()
     }
 
     pub(crate) fn know(&self, section: &str, key: &str) {
@@ -171,8 +183,10 @@ impl Report {
     pub(crate) fn finish(self, file: &str, text: &str) -> Diagnostics {
         let file: Arc<str> = file.into();
         let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|p| (p.span.start, p.span.end, p.severity));
+        // Errors first, so that what is cut off is never the only error.
+        problems.sort_by_key(|p| (p.severity, p.span.start));
         problems.truncate(MOST);
+        problems.sort_by_key(|p| (p.span.start, p.span.end, p.severity));
         let list = problems
             .into_iter()
             .map(|problem| {

@@ -38,6 +38,7 @@ pub(crate) fn mend(text: &str) -> Mended {
         sections_lost: false,
         repeated: Vec::new(),
     };
+    mended.take_out_single_headers(text, &lines);
     let rounds = MOST_ROUNDS.min(MOST_BYTES / text.len().max(1) + 1);
     for round in 0.. {
         let (_, errors) = DeTable::parse_recoverable(&mended.text);
@@ -109,6 +110,14 @@ impl Culprit {
     }
 }
 
+/// Whether a broken line was meant as a header: `[[scope]`, `scope]]`.
+fn is_like_header(statement: &str) -> bool {
+    let code = without_comment(statement).trim();
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ']');
+    !code.contains('=')
+        && (code.starts_with('[') || (code.ends_with(']') && code.chars().all(name)))
+}
+
 /// Whether a line looks like `key = …` or `[header]`.
 fn starts_statement(line: &str) -> bool {
     let line = line.trim_start();
@@ -121,7 +130,40 @@ fn starts_statement(line: &str) -> bool {
     line.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty() && name.chars().all(key))
 }
 
+/// Tables of which there are many.
+const LISTS: [&str; 4] = ["host", "scope", "class", "phone"];
+
 impl Mended {
+    /// `[host]` beside `[[host]]`: one mistake, for which the parser would find fault with every other host.
+    fn take_out_single_headers(&mut self, text: &str, lines: &Lines) {
+        let mut start = lines.first();
+        let mut number = 999;
+        for line in text.get(start..).unwrap_or_default().split_inclusive('\n') {
+            let span = start..start + line.trim_end_matches(['\r', '\n']).len();
+            start += line.len();
+            let Some(key) = without_comment(line)
+                .trim()
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+                .and_then(|name| LISTS.iter().find(|list| **list == name.trim()))
+            else {
+                continue;
+            };
+            let list = format!("[[{key}]]");
+            if !text.contains(&format!("\n{list}")) || number <= MOST_ROUNDS {
+                continue;
+            }
+            self.problems.push(
+                Problem::error(Code::WrongType, &span, "expected a list of tables, found a table")
+                    .label("one pair of brackets")
+                    .hint(format!("write {list}, with two pairs of brackets")),
+            );
+            let blank = " ".repeat(span.len());
+            self.replace_header(&span, blank, number);
+            number -= 1;
+        }
+    }
+
     /// Reports the culprit and overwrites it; `false` when there is nothing left to overwrite.
     fn take_out(&mut self, culprit: &Culprit, round: usize, message: &str, error: &Span) -> bool {
         let statement = self.text.get(culprit.lines.clone()).unwrap_or_default().to_owned();
@@ -129,21 +171,31 @@ impl Mended {
             return false;
         }
         self.problems.push(describe(&statement, culprit, message, error));
-        let is_header = statement.trim_start().starts_with('[') && !culprit.open;
-        let mut blank: String = statement
+        let is_header = !culprit.open && is_like_header(&statement);
+        let blank: String = statement
             .bytes()
             .map(|b| if matches!(b, b'\n' | b'\r') { b.into() } else { ' ' })
             .collect();
         if is_header {
-            self.sections_lost = true;
-            // Another header takes its place, lest its keys go to the table before.
-            let header = format!("[-{round}]");
-            if header.len() <= blank.trim_end_matches(['\r', '\n']).len() {
-                blank.replace_range(..header.len(), &header);
-            }
+            return self.replace_header(&culprit.lines, blank, round);
         }
         self.text.replace_range(culprit.lines.clone(), &blank);
         self.damage.push(culprit.lines.clone());
+        true
+    }
+}
+
+impl Mended {
+    /// Another header takes the place of a broken one, lest its keys go to the table before.
+    fn replace_header(&mut self, lines: &Span, mut blank: String, number: usize) -> bool {
+        self.sections_lost = true;
+        // Short, as the one it replaces may be; no key of ours starts like this.
+        let header = format!("[-{number}]");
+        if header.len() <= blank.trim_end_matches(['\r', '\n']).len() {
+            blank.replace_range(..header.len(), &header);
+        }
+        self.text.replace_range(lines.clone(), &blank);
+        self.damage.push(lines.clone());
         true
     }
 }

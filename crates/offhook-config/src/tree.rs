@@ -1,6 +1,6 @@
 //! A view of the TOML tree that remembers which keys were asked for, so that the rest are unknown keys.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use toml::de::{DeTable, DeValue};
 
@@ -291,6 +291,7 @@ pub(crate) struct Table<'a> {
     section: String,
     entries: Vec<Entry<'a>>,
     taken: RefCell<Vec<&'static str>>,
+    is_reported: Cell<bool>,
 }
 
 impl<'a> Table<'a> {
@@ -305,7 +306,14 @@ impl<'a> Table<'a> {
             .map(|(key, value)| Entry { key: key.get_ref(), key_span: key.span(), value })
             .collect();
         entries.sort_by_key(|entry| entry.key_span.start);
-        Self { report, span, section: section.to_owned(), entries, taken: RefCell::default() }
+        Self {
+            report,
+            span,
+            section: section.to_owned(),
+            entries,
+            taken: RefCell::default(),
+            is_reported: Cell::new(false),
+        }
     }
 
     /// Every key with its value, in the order of the file: for tables whose keys are names.
@@ -343,7 +351,8 @@ impl<'a> Table<'a> {
         self.report.know(&self.section, key);
         self.taken.borrow_mut().push(key);
         let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
-            return Field::Absent;
+            // A misspelt key is reported as unknown; that it seems to be missing is no second mistake.
+            return if self.has_near(key) { Field::Bad } else { Field::Absent };
         };
         let value = Value::new(self.report, entry.value);
         if self.is_lost(&value) {
@@ -366,8 +375,10 @@ impl<'a> Table<'a> {
         if !field.is_absent() {
             return field;
         }
-        // The key may stand where the syntax is broken, or be one of the unknown ones, misspelt.
-        if !self.is_damaged() && !self.has_near(key) {
+        // The key may stand where the syntax is broken; and an empty table is one mistake, however many keys
+        // it lacks.
+        let is_said = self.entries.is_empty() && self.is_reported.replace(true);
+        if !self.is_damaged() && !is_said {
             self.report.push(
                 Problem::error(
                     Code::MissingKey,
@@ -384,9 +395,12 @@ impl<'a> Table<'a> {
     /// Whether some unknown key is most likely a misspelling of this one.
     pub(crate) fn has_near(&self, key: &str) -> bool {
         let taken = self.taken.borrow();
-        self.entries
-            .iter()
-            .any(|entry| !taken.contains(&entry.key) && nearest(entry.key, [key]).is_some())
+        self.entries.iter().any(|entry| {
+            // Keys of very different length are different keys: `vendor_class`, `vendor_class_prefix`.
+            entry.key.len().abs_diff(key.len()) <= 2
+                && !taken.contains(&entry.key)
+                && nearest(entry.key, [key]).is_some()
+        })
     }
 
     /// Whether something of this table may have been lost to broken syntax.

@@ -72,7 +72,7 @@ fn a_file_that_cannot_be_read_is_a_diagnostic() {
         loaded.diagnostics.render(false).replace(path.to_str().unwrap(), "offhook.toml")
     );
 
-    std::fs::write(&path, " ".repeat((8 << 20) + 1)).unwrap();
+    std::fs::write(&path, " ".repeat((4 << 20) + 1)).unwrap();
     assert_eq!(codes(&load(&path).diagnostics), ["file-too-large"]);
 }
 
@@ -132,6 +132,8 @@ fn line_endings_marks_and_tabs_move_nothing() {
             .collect::<Vec<_>>()
     };
     assert_eq!(places(&crlf), places(&plain));
+    assert_eq!(crlf.render(false), plain.render(false));
+    assert_eq!(marked.render(false), plain.render(false));
     assert_eq!(places(&marked), places(&plain));
     // A tab is one character, as is an umlaut.
     let text = "[site]\n\tname = \"Zürich\"  # ü\n\tzöne = 1\n\tzone = \"ü\"\n";
@@ -153,6 +155,10 @@ fn a_huge_file_of_nonsense_is_answered_soon_and_in_bounds() {
     let diagnostics = read(&nonsense).diagnostics;
     assert!(diagnostics.iter().count() <= 300);
     assert!(diagnostics.render(false).len() < 4 << 20);
+    let keys: String = (0..20_000).map(|n| format!("k{n} = {n}\n")).collect();
+    assert_eq!(read(&keys).diagnostics.iter().count(), 1000);
+    let twice: String = (0..5_000).map(|n| format!("a = {n}\nk{n} = 1\n")).collect();
+    assert!(!read(&twice).diagnostics.is_ok());
     let long = format!("[site]\nzone = \"{}\"\n", "x".repeat(1 << 20));
     assert!(!read(&long).diagnostics.is_ok());
 }
@@ -191,12 +197,52 @@ fn broken_syntax_hides_nothing_that_follows() {
     }
 }
 
+const LAB: &str = include_str!("../../../config/lab.toml");
+
 #[test]
 fn a_broken_header_is_one_mistake() {
-    for broken in ["[[scope]", "[[scope", "[scope]]", "[[sco pe]]", "[[]]"] {
-        let text = case(Code::Syntax).unwrap().replace("10.250.1.5", "\"10.250.1.5\"");
-        let text = text.replace("[[scope]]", broken);
+    for broken in ["[[scope]", "[[scope", "[scope]]", "[[sco pe]]", "[[]]", "scope]]", "[[scope]]]"]
+    {
+        let text = LAB.replacen("[[scope]]", broken, 1);
         let diagnostics = read(&text).diagnostics;
         assert_eq!(codes(&diagnostics), ["syntax"], "{broken}\n{}", diagnostics.render(false));
+    }
+    for (from, to, code) in [
+        ("[[scope]]", "[scope]", "wrong-type"),
+        ("[[host]]", "[host]", "wrong-type"),
+        ("[[scope]]", "[[scoop]]", "unknown-key"),
+        ("[site]", "[[site]]", "wrong-type"),
+        ("[[host]]", "[[host]]\n[[host]]", "missing-key"),
+    ] {
+        let diagnostics = read(&LAB.replacen(from, to, 1)).diagnostics;
+        assert_eq!(codes(&diagnostics), [code], "{to}\n{}", diagnostics.render(false));
+    }
+}
+
+/// Lines of the sample site, each with a mistake that much else depends on.
+#[test]
+fn what_only_follows_from_a_mistake_is_not_reported() {
+    for (from, to, code) in [
+        ("zone = \"lab.voip\"", "zone = \"lab voip\"", "bad-name"),
+        ("zone = \"lab.voip\"", "zome = \"lab.voip\"", "unknown-key"),
+        ("vlan = 100", "vlan = \"100\"", "wrong-type"),
+        ("vlan = 100", "valn = 100", "unknown-key"),
+        ("vlan = 100", "", "voice-without-vlan"),
+        ("name = \"vm40ic1\"", "name = 1", "wrong-type"),
+        ("address = \"10.250.1.6\"", "address = \"10.250.1\"", "bad-address"),
+        ("address = \"10.250.1.6\"", "", "missing-key"),
+        ("name = \"voice\"", "name = voice", "syntax"),
+        ("subnet = \"10.250.1.0/24\"", "subnet = \"10.250.1.0\"", "bad-subnet"),
+        ("router = \"10.0.0.1\"", "ruoter = \"10.0.0.1\"", "unknown-key"),
+        ("pools = [\"10.0.0", "pool = [\"10.0.0", "unknown-key"),
+        ("voice = \"voice\"", "vioce = \"voice\"", "unknown-key"),
+        ("hosts = [\"vm40ic1\", \"vm40ic2\"]", "hosts = [\"vm40ic1\", 2]", "wrong-type"),
+        ("listen = [\"10.250.1.5\"]", "listen = [10.250.1.5]", "syntax"),
+        ("listen = \"10.0.0.11\"", "listen = \"10.0.0.x\"", "bad-listener"),
+        ("[dns]", "[dsn]", "unknown-key"),
+    ] {
+        assert!(LAB.contains(from), "{from}");
+        let diagnostics = read(&LAB.replacen(from, to, 1)).diagnostics;
+        assert_eq!(codes(&diagnostics), [code], "{to}\n{}", diagnostics.render(false));
     }
 }

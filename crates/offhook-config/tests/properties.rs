@@ -33,7 +33,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
         last = diagnostic.span.start;
     }
     diagnostics.render(true);
-    let json: serde_json::Value = serde_json::from_str(&diagnostics.to_json()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&diagnostics.to_json()).expect("JSON");
     prop_assert_eq!(json.as_array().map(Vec::len), Some(diagnostics.iter().count()));
     Ok(())
 }

@@ -145,17 +145,22 @@ fn voice(context: &Context<'_>, scope: &ScopeFacts) {
 
 fn native_without_voice(context: &Context<'_>, scope: &ScopeFacts) {
     let stated = scope.options.iter().any(|option| option.rule.code == 132);
-    let is_native = scope.vlan.is_absent() && scope.voice.is_absent();
+    // A scope that another one calls its voice scope lacks `vlan`, which is reported there.
+    let name = scope.name.value();
+    let is_voice =
+        context.facts.scopes.iter().any(|other| name.is_some() && other.voice.value() == name);
+    let is_native = scope.vlan.is_absent() && scope.voice.is_absent() && !is_voice;
     if !is_native
         || !scope.phones
         || stated
+        || scope.subnet.is_bad()
         || context.report.is_section_damaged(scope.span.start)
         || context.facts.scopes_bad
         || context.facts.scopes.iter().any(|other| other.vlan.is_bad())
     {
         return;
     }
-    let name = scope.name.value().map_or("?", String::as_str);
+    let name = name.map_or("?", String::as_str);
     let tagged = context.facts.scopes.iter().find(|other| other.vlan.good().is_some());
     let problem = match tagged {
         Some(tagged) => {

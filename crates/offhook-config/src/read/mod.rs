@@ -127,16 +127,13 @@ fn section<'a>(root: &Table<'a>, key: &'static str, name: &str) -> Option<Table<
 /// Tables of which there may be any number, and whether some could not be read.
 fn sections<'a>(root: &Table<'a>, key: &'static str, name: &str) -> (Vec<Table<'a>>, bool) {
     let field = root.field(key, |value| {
-        // One switchover is the rule, so that it goes without double brackets.
-        if value.is_table() && key == "switchover" {
-            return value.table(name).map(|table| vec![table]);
-        }
         if value.is_table() {
-            value.wrong_type(
-                "a list of tables",
-                format!("write {name}, with two pairs of brackets"),
-            );
-            return None;
+            // One switchover is the rule, so that it goes without double brackets.
+            if key != "switchover" {
+                let hint = format!("write {name}, with two pairs of brackets");
+                value.wrong_type("a list of tables", hint);
+            }
+            return value.table(name).map(|table| vec![table]);
         }
         if !value.is_list() {
             value.wrong_type("a list of tables", format!("start each one with {name}"));
@@ -144,9 +141,7 @@ fn sections<'a>(root: &Table<'a>, key: &'static str, name: &str) -> (Vec<Table<'
         }
         Some(value.elements().iter().filter_map(|element| element.table(name)).collect())
     });
-    let bad = field.is_bad()
-        || root.report.are_sections_lost()
-        || (field.is_absent() && root.has_near(key));
+    let bad = field.is_bad() || root.report.are_sections_lost() || root.has_near(key);
     (field.into_value().unwrap_or_default(), bad)
 }
 
