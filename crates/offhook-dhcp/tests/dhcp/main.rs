@@ -10,6 +10,8 @@ mod phones;
 #[cfg(test)]
 mod replies;
 #[cfg(test)]
+mod settling;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transitions;
