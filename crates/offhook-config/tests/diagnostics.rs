@@ -139,6 +139,10 @@ fn line_endings_marks_and_tabs_move_nothing() {
     let text = "[site]\n\tname = \"Zürich\"  # ü\n\tzöne = 1\n\tzone = \"ü\"\n";
     let columns: Vec<_> = read(text).diagnostics.iter().map(|d| (d.line, d.column)).collect();
     assert!(columns.contains(&(4, 9)), "{columns:?}");
+    let text = LAB.replace("[\"10.250.1.5\"]  ", "[\"10.250.1.5\", \"ü\", \"10.250.1.300\"]");
+    let places: Vec<_> =
+        read(&text).diagnostics.iter().map(|d| (d.line, d.column, d.end_column)).collect();
+    assert_eq!(places, [(9, 25, 28), (9, 30, 44)]);
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn polycom_gets_160_and_never_tftp_or_a_vlan() {
     let site = lab_and("[options]\ntftp-server-name = \"10.0.0.12\"\n");
     assert_eq!(rule(&class(&site, "Polycom").options, 66), Some((&[][..], Send::Never)));
 
-    let soft = class(&site, "soft-phone");
+    let soft = class(&site, "SoftPhone");
     assert_eq!(soft.evidence, [Evidence::InformRequests(160)]);
     assert_eq!(soft.options.len(), 1);
     assert!(soft.scope_options.is_empty());
