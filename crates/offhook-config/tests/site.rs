@@ -292,7 +292,7 @@ fn vendors_options_of_a_class_or_a_phone_go_out_unasked_and_standard_ones_as_ask
          options = { 150 = \"10.0.0.11\", interface-mtu = 1400, 42 = { value = \"10.0.0.9\", send = \"always\" } }\n\
          [[phone]]\nmac = \"0026.fd00.0001\"\nname = \"desk\"\nclass = \"sip100\"\naddress = \"10.250.1.30\"\n\
          options = { 67 = \"test.img\" }\n\
-         [[phone]]\nhost_name = \"AGENT1.lab.local\"\nclass = \"soft-phone\"\n",
+         [[phone]]\nhost_name = \"AGENT1.lab.local\"\nclass = \"SoftPhone\"\n",
     );
     let door = class(&site, "door");
     assert_eq!(rule(&door.options, 150), Some((&[10, 0, 0, 11][..], Send::Always)));
