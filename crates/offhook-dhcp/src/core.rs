@@ -33,8 +33,8 @@ pub struct Arrival {
     pub destination: Ipv4Addr,
 }
 
-/// A change that waits for the store. Redeemed once, with [`Core::committed`] or [`Core::failed`], in the order of
-/// issue.
+/// A change that waits for the store. Redeemed once, with [`Core::committed`] or [`Core::failed`]; what is written
+/// is written in the order of issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(crate) u64);
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use offhook_model::{ScopeId, Site};
 
-use crate::wire::Header;
+use crate::wire::{Request, code};
 use crate::{Arrival, Link, NoReply};
 
 /// The subnets of a site, in order of address.
@@ -30,7 +30,7 @@ impl Subnets {
     }
 }
 
-/// The scope of a message: the relay's, else that of a client that writes to us alone and so has a route, else the
+/// The scope of a message: the relay's (RFC 3527: the one it selects), else that of a client that writes to us alone and so has a route, else the
 /// interface's.
 ///
 /// # Errors
@@ -40,10 +40,12 @@ pub(crate) fn select(
     links: &[Link],
     link: &Link,
     arrival: &Arrival,
-    header: &Header,
+    request: &Request<'_>,
 ) -> Result<ScopeId, NoReply> {
+    let header = &request.header;
     if header.is_relayed() {
-        return subnets.holding(header.giaddr).ok_or(NoReply::UnknownRelay);
+        let subnet = request.relay_address(code::LINK_SELECTION).unwrap_or(header.giaddr);
+        return subnets.holding(subnet).ok_or(NoReply::UnknownRelay);
     }
     let to_us_alone = links.iter().any(|link| link.address == arrival.destination);
     if to_us_alone

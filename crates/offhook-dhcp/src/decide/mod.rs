@@ -36,7 +36,8 @@ pub(crate) struct Context<'a> {
     /// Index in `Site::phones`, and the phone.
     pub(crate) phone: Option<(usize, &'a Phone)>,
     pub(crate) plan: Cow<'a, Plan>,
-    /// What our replies call us: what the client calls us, if that is one of our addresses.
+    /// What our replies call us: what the relay wants (RFC 5107), else what the client calls us, if that is one of
+    /// our addresses.
     pub(crate) server_id: Ipv4Addr,
 }
 
@@ -83,7 +84,9 @@ impl Context<'_> {
 
     /// Whether the message names another server (option 54) as the one it is for.
     fn is_for_another(&self) -> bool {
-        self.request.address(code::SERVER_ID).is_some_and(|server| !self.setup.is_ours(server))
+        self.request
+            .address(code::SERVER_ID)
+            .is_some_and(|server| server != self.server_id && !self.setup.is_ours(server))
     }
 }
 
@@ -156,7 +159,7 @@ fn prepare<'a>(
     trace.phone = recognised.phone;
 
     let link = setup.links.get(arrival.link).ok_or(NoReply::UnknownLink)?;
-    let scope = scope::select(&setup.subnets, &setup.links, link, arrival, &request.header)?;
+    let scope = scope::select(&setup.subnets, &setup.links, link, arrival, request)?;
     trace.scope = Some(scope);
     let scope_rules = setup.site.scope(scope).ok_or(NoReply::NoScope)?;
     let phone = recognised.phone.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
@@ -176,7 +179,10 @@ fn prepare<'a>(
         class: recognised.class,
         phone,
         plan,
-        server_id: named.unwrap_or(link.address),
+        server_id: request
+            .relay_address(code::SERVER_ID_OVERRIDE)
+            .or(named)
+            .unwrap_or(link.address),
     })
 }
 

@@ -152,6 +152,10 @@ impl Table {
                 pools.enqueue(entry.address, entry.expires);
             }
         }
+        // Now rather than while the first client waits.
+        for pools in scopes {
+            pools.skip(|address| entries.at(address).is_some() || pending.is_changing(address));
+        }
     }
 
     /// Every lease, those on their way to the store included.

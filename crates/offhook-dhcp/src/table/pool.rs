@@ -102,23 +102,35 @@ impl Pools {
         now: Time,
         in_use: impl Fn(Ipv4Addr) -> bool,
     ) -> Option<Ipv4Addr> {
-        let Self { pools, excluded, reserved } = self;
-        for pool in pools.iter_mut() {
-            while pool.cursor <= u64::from(pool.range.last().to_bits()) {
+        self.skip(&in_use);
+        for pool in &mut self.pools {
+            if pool.cursor <= u64::from(pool.range.last().to_bits()) {
                 let address = Ipv4Addr::from_bits(pool.cursor as u32);
                 pool.cursor += 1;
+                // Until it is offered it belongs to the queue, so that it cannot be lost.
+                pool.queue.insert((Time::default(), address));
+                return Some(address);
+            }
+        }
+        let longest = self.pools.iter().filter_map(|pool| pool.queue.first()).min()?;
+        (longest.0 <= now).then_some(longest.1)
+    }
+
+    /// Moves every cursor past what cannot be given out, once and for all.
+    pub(crate) fn skip(&mut self, in_use: impl Fn(Ipv4Addr) -> bool) {
+        let Self { pools, excluded, reserved } = self;
+        for pool in pools {
+            while pool.cursor <= u64::from(pool.range.last().to_bits()) {
+                let address = Ipv4Addr::from_bits(pool.cursor as u32);
                 if !excluded.contains(&address)
                     && !reserved.contains_key(&address)
                     && !in_use(address)
                 {
-                    // Until it is offered it belongs to the queue, so that it cannot be lost.
-                    pool.queue.insert((Time::default(), address));
-                    return Some(address);
+                    break;
                 }
+                pool.cursor += 1;
             }
         }
-        let longest = pools.iter().filter_map(|pool| pool.queue.first()).min()?;
-        (longest.0 <= now).then_some(longest.1)
     }
 
     fn pool(&mut self, address: Ipv4Addr) -> Option<&mut Pool> {

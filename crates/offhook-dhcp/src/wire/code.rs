@@ -42,6 +42,10 @@ pub const USER_CLASS: u8 = 77;
 pub const FQDN: u8 = 81;
 /// Relay agent information (RFC 3046).
 pub const RELAY_AGENT: u8 = 82;
+/// Sub-option of 82: the subnet a lease is to be from, where giaddr is not in it (RFC 3527).
+pub const LINK_SELECTION: u8 = 5;
+/// Sub-option of 82: the server identifier clients are to be told, so that they write to the relay (RFC 5107).
+pub const SERVER_ID_OVERRIDE: u8 = 11;
 /// Classless static routes (RFC 3442).
 pub const CLASSLESS_ROUTES: u8 = 121;
 /// The end of the options.

@@ -226,6 +226,20 @@ impl<'a> Request<'a> {
         usize::from(datagram) - 28
     }
 
+    /// A sub-option of the relay's option 82 (RFC 3046) that is one address; `None` without a relay.
+    pub fn relay_address(&self, sub_option: u8) -> Option<Ipv4Addr> {
+        let mut rest = self.option(code::RELAY_AGENT).filter(|_| self.header.is_relayed())?;
+        loop {
+            let (code, after) = rest.split_first()?;
+            let (len, after) = after.split_first()?;
+            let (value, after) = after.split_at_checked(usize::from(*len))?;
+            if *code == sub_option {
+                return <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from);
+            }
+            rest = after;
+        }
+    }
+
     /// Option 12, without trailing NULs; `None` when nothing is left.
     pub fn host_name(&self) -> Option<&[u8]> {
         self.option(code::HOST_NAME).map(trim_nuls).filter(|name| !name.is_empty())

@@ -180,3 +180,21 @@ fn a_message_nobody_is_there_for_is_silence_with_a_reason() {
     named[2] = 0;
     assert!(server.decide(ON_VOICE, &named).reply.is_ok());
 }
+
+#[test]
+fn a_relay_selects_another_subnet_and_another_server_identifier() {
+    let mut server = Server::lab();
+    let info = b"\x05\x04\x0a\x00\x00\x00\x0b\x04\x0a\xfa\x01\x01";
+    let relayed = |message: Message| message.with(82, info).through(ip("10.250.1.1"));
+    let offer = server.send(ON_VOICE, &relayed(Message::discover(mac(1)))).unwrap();
+    assert_eq!(offer.to, relay("10.250.1.1"));
+    let offer = Read::new(&offer.bytes);
+    assert_eq!(offer.yiaddr(), ip("10.0.0.100"));
+    assert_eq!(offer.option(54), Some(&[10, 250, 1, 1][..]));
+    let request = Message::request(mac(1)).with(50, [10, 0, 0, 100]).with(54, [10, 250, 1, 1]);
+    assert_eq!(server.reply(ON_VOICE, &relayed(request.clone())).message_type(), 5);
+    // Without a relay nobody may say so.
+    assert_eq!(server.send(ON_NATIVE, &request.with(82, info)), Err(NoReply::OtherServer));
+    let nowhere = Message::discover(mac(1)).with(82, b"\x05\x04\x09\x09\x09\x09");
+    assert_eq!(server.send(ON_VOICE, &nowhere.through(ip("10.0.0.1"))), Err(NoReply::UnknownRelay));
+}
