@@ -197,8 +197,9 @@ impl Terms {
                 self.timeout = Some(Duration::from_secs(seconds));
                 Some(seconds)
             }
-            // In netascii the number of bytes sent is not known before they are, so it is left out.
-            OptionName::TransferSize => size.filter(|_| mode == Mode::Octet),
+            // In netascii the number of bytes sent is not known before they are, so it is left out. So is that of
+            // an empty file: curl takes a `tsize` of 0 for an error.
+            OptionName::TransferSize => size.filter(|size| mode == Mode::Octet && *size > 0),
         }
     }
 

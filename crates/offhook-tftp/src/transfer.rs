@@ -42,6 +42,8 @@ pub enum Outcome {
 pub struct Stats {
     /// Bytes of the image in acknowledged blocks.
     pub bytes: u64,
+    /// ACKs that acknowledged anything new, that of the OACK among them.
+    pub progress: u64,
     /// Packets sent again.
     pub retransmitted: u64,
     /// Times the timer ran out.
@@ -137,6 +139,7 @@ impl<I: Image> Transfer<I> {
             }
             (Phase::Negotiating { sent: 1.., .. }, Packet::Ack { block: 0 }) => {
                 self.phase = Phase::Sending;
+                self.stats.progress += 1;
                 self.timer.progress(now, self.stats.retransmitted == 0);
             }
             (Phase::Sending, Packet::Ack { block }) => self.acknowledged(now, *block),
@@ -304,6 +307,7 @@ impl<I: Image> Transfer<I> {
             Err(_) => return,
         }
         self.stats.bytes = self.base.cursor.offset;
+        self.stats.progress += 1;
         if self.last == Some(number) {
             self.end(Outcome::Complete);
             return;

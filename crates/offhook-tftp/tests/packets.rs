@@ -177,6 +177,13 @@ fn netascii_leaves_tsize_out() {
 }
 
 #[test]
+fn an_empty_file_leaves_tsize_out_because_curl_refuses_0() {
+    let options = Options::new(b"tsize\x000\0blksize\x00512\0timeout\x006\0");
+    let terms = Terms::negotiate(options, Mode::Octet, Some(0), &Limits::default());
+    assert_eq!(terms.option_ack().unwrap(), b"\0\x06blksize\x00512\0timeout\x006\0");
+}
+
+#[test]
 fn a_smaller_limit_is_what_a_client_gets() {
     let limits = Limits { block_size: 1468, window: 8, ..Limits::default() };
     let options = Options::new(b"blksize\x0065464\0windowsize\x0064\0");
