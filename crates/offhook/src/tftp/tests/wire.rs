@@ -130,6 +130,18 @@ async fn after_a_reboot_the_new_transfer_goes_on_and_the_old_one_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_two_transfers_are_in_question_only_the_new_ones_timer_is_at_work() {
+    let server = Served::new();
+    server.put("f", &bytes(2000));
+    let client = Client::new();
+    let (_, old) = client.ask(&server, "f");
+    client.send(old, &ack(1)).receive();
+    let (packet, new) = client.ask(&server, "f");
+    assert_eq!(client.receive(), (packet, new));
+    client.hears_nothing_for(700);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_late_copy_of_a_request_does_not_end_its_transfer() {
     let server = Served::new();
     server.put("f", &bytes(5000));
