@@ -1,0 +1,174 @@
+//! One log line for each thing that happened to a client, whatever thread it happened on.
+
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use offhook_dhcp::{MessageType, NoReply, Reply, Trace};
+use offhook_model::Site;
+use tracing::{debug, error, info, warn};
+
+use super::ports::Ports;
+use crate::log::Throttle;
+
+/// Lines a second for what anybody on the wire can cause at will.
+const STRANGERS: u32 = 20;
+/// Lines a second for what is wrong with this machine.
+const TROUBLE: u32 = 1;
+
+/// Writes the DHCP server's log lines.
+#[derive(Debug)]
+pub(super) struct Journal {
+    site: Arc<Site>,
+    silence: Mutex<Throttle>,
+    malformed: Mutex<Throttle>,
+    trouble: Mutex<Throttle>,
+}
+
+impl Journal {
+    pub(super) fn new(site: Arc<Site>) -> Self {
+        let throttle = |per_second| Mutex::new(Throttle::new(per_second));
+        Self {
+            site,
+            silence: throttle(STRANGERS),
+            malformed: throttle(STRANGERS),
+            trouble: throttle(TROUBLE),
+        }
+    }
+
+    /// A reply was sent.
+    pub(super) fn answered(&self, trace: &Trace, reply: &Reply, ports: &Ports, link: usize) {
+        let interface = ports.interface(link);
+        let client = self.client(trace);
+        if !trace.dropped.is_empty() {
+            let options = &trace.dropped;
+            warn!(mac = %client.mac, ?options, "the client takes no message long enough for these options");
+        }
+        match reply.message {
+            MessageType::Offer => debug!(
+                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
+                known_by = client.known_by, host = %client.host, relay = %client.relay, interface, "offer"
+            ),
+            MessageType::Nak => info!(
+                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
+                reason = trace.refusal.unwrap_or("-"), relay = %client.relay, interface, "nak"
+            ),
+            _ if trace.message == Some(MessageType::Inform) => info!(
+                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
+                known_by = client.known_by, host = %client.host, relay = %client.relay, interface, "inform"
+            ),
+            _ => info!(
+                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
+                known_by = client.known_by, host = %client.host, relay = %client.relay, interface, "ack"
+            ),
+        }
+    }
+
+    /// A RELEASE or DECLINE is durable.
+    pub(super) fn taken(&self, trace: &Trace, ports: &Ports, link: usize) {
+        let interface = ports.interface(link);
+        let client = self.client(trace);
+        match trace.message {
+            Some(MessageType::Decline) => warn!(
+                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, interface,
+                reason = "somebody else uses the address: it is withheld", "decline"
+            ),
+            _ => info!(
+                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, interface,
+                "release"
+            ),
+        }
+    }
+
+    /// There is no reply, for this reason.
+    pub(super) fn silent(
+        &self,
+        trace: &Trace,
+        reason: NoReply,
+        ports: &Ports,
+        link: usize,
+        source: SocketAddrV4,
+    ) {
+        let interface = ports.interface(link);
+        let client = self.client(trace);
+        let reason = reason.as_str();
+        match trace.message {
+            Some(message) => {
+                let Some(unsaid) = pass(&self.silence) else { return };
+                info!(
+                    mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, reason,
+                    request = ?message, relay = %client.relay, interface, unsaid, "silent"
+                );
+            }
+            None => {
+                let Some(unsaid) = pass(&self.malformed) else { return };
+                warn!(%source, mac = %client.mac, reason, interface, unsaid, "not a DHCP message");
+            }
+        }
+    }
+
+    /// A batch could not be made durable: none of it was acknowledged.
+    pub(super) fn commit_failed(&self, error: &dyn Display, unanswered: usize) {
+        if let Some(unsaid) = pass(&self.trouble) {
+            error!(
+                %error, unanswered, unsaid,
+                "leases cannot be written: no lease is offered or acknowledged until they can"
+            );
+        }
+    }
+
+    /// More waits for the disk than may.
+    pub(super) fn overloaded(&self) {
+        if let Some(unsaid) = pass(&self.trouble) {
+            error!(unsaid, "too many leases wait for the disk: requests go unanswered");
+        }
+    }
+
+    /// A socket does not receive.
+    pub(super) fn receive_failed(&self, error: &io::Error) {
+        if let Some(unsaid) = pass(&self.trouble) {
+            error!(%error, unsaid, "a DHCP socket does not receive");
+        }
+    }
+
+    /// A reply could not be sent.
+    pub(super) fn send_failed(&self, error: &io::Error, reply: &Reply, interface: &str) {
+        if let Some(unsaid) = pass(&self.trouble) {
+            warn!(%error, to = ?reply.to, interface, unsaid, "a DHCP reply could not be sent");
+        }
+    }
+
+    fn client<'a>(&'a self, trace: &'a Trace) -> Client<'a> {
+        let scope = trace.scope.and_then(|id| self.site.scope(id));
+        let class = trace.class.and_then(|id| self.site.class(id));
+        Client {
+            mac: text(trace.hardware),
+            ip: text(trace.address),
+            scope: scope.map_or("-", |scope| scope.name.as_str()),
+            family: class.map_or("-", |class| class.name.as_str()),
+            known_by: trace.recognition.map_or("-", |by| by.as_str()),
+            host: text(trace.host_name.as_deref().map(<[u8]>::escape_ascii)),
+            relay: text(trace.relay),
+        }
+    }
+}
+
+/// The fields every line has; `-` where nothing is known.
+struct Client<'a> {
+    mac: String,
+    ip: String,
+    scope: &'a str,
+    family: &'a str,
+    known_by: &'static str,
+    host: String,
+    relay: String,
+}
+
+fn text(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn pass(throttle: &Mutex<Throttle>) -> Option<u64> {
+    throttle.lock().unwrap_or_else(PoisonError::into_inner).pass()
+}

@@ -1,0 +1,71 @@
+//! The DHCP server's shell: sockets and threads around [`offhook_dhcp::Core`].
+//!
+//! One thread owns the core and all its sockets' receiving ends ([`worker`]). Replies that change no lease leave
+//! from there at once; those that do go to the lease writer's thread first and leave when their batch is durable.
+
+mod journal;
+mod ports;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use offhook_model::{Lease, Site};
+use offhook_net::Waker;
+use offhook_store::Store;
+
+pub(crate) use ports::Ports;
+use worker::{Mail, Mailbox};
+
+/// A running DHCP server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    mailbox: Mailbox,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts serving `site` on `ports`, with `leases` as `store` has them. `stopped` is called when the thread
+    /// ends, whyever it does.
+    ///
+    /// # Errors
+    /// When the kernel grants no more threads or descriptors.
+    pub(crate) fn start(
+        site: Arc<Site>,
+        ports: Ports,
+        store: Store,
+        leases: Vec<Lease>,
+        stopped: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (waker, poller) = ports.poller()?;
+        let (mailbox, mail) = Mailbox::new(waker);
+        let own = mailbox.clone();
+        let thread = std::thread::Builder::new().name("dhcp".into()).spawn(move || {
+            // Told even when the worker panics: a server that answers no phone must not look alive.
+            let _stopped = OnDrop(Some(stopped));
+            worker::run(site, ports, poller, store, leases, own, mail);
+        })?;
+        Ok(Self { mailbox, thread })
+    }
+
+    /// Stops answering, waits until everything handed to the lease store is durable, and returns whether the
+    /// thread ended in good order.
+    pub(crate) fn stop(self) -> bool {
+        self.mailbox.post(Mail::Stop);
+        self.thread.join().is_ok()
+    }
+}
+
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
+/// Wakes whoever waits for `waker` after a letter was put into a mailbox.
+type WakeUp = Waker;

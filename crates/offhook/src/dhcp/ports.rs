@@ -1,0 +1,251 @@
+//! The sockets the DHCP server receives on and answers from.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use offhook_dhcp::{Destination, Link};
+use offhook_model::{Scope, ScopeId, Site};
+use offhook_net::{BindError, DhcpSocket, FrameSocket, Interface, Poller, Waker, interfaces};
+
+/// The UDP port DHCP servers and relays listen on.
+const SERVER: u16 = 67;
+/// The UDP port DHCP clients listen on.
+const CLIENT: u16 = 68;
+
+/// Why the DHCP server cannot start on an interface.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The interface of a scope is not there, or cannot be looked at.
+    Interface { scope: String, source: io::Error },
+    /// No address of the interface lies in the scope's subnet: it would have nothing to answer from.
+    NoAddress { scope: String, interface: String, subnet: String, found: Vec<Ipv4Addr> },
+    /// The socket cannot be had.
+    Bind(BindError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface { scope, source } => {
+                write!(f, "cannot serve DHCP in scope {scope}: {source}")
+            }
+            Self::NoAddress { scope, interface, subnet, found } => {
+                write!(
+                    f,
+                    "cannot serve DHCP in scope {scope}: interface {interface} has no address in {subnet}"
+                )?;
+                match found.as_slice() {
+                    [] => write!(f, ", and none at all"),
+                    found => write!(f, ", only {found:?}"),
+                }
+            }
+            Self::Bind(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl StartError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Interface { .. } => {
+                Some("`ip link` lists the interfaces; systemd/network/ has examples".to_owned())
+            }
+            Self::NoAddress { interface, subnet, .. } => Some(format!(
+                "give {interface} an address in {subnet} (`ip addr add … dev {interface}`), or correct `subnet`"
+            )),
+            Self::Bind(error) => error.hint(),
+        }
+    }
+}
+
+/// All sockets of the DHCP server. A socket is shared between the thread that receives and the ones that answer.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    sockets: Vec<DhcpSocket>,
+    links: Vec<Port>,
+}
+
+/// One address the server has on one interface.
+#[derive(Debug)]
+struct Port {
+    /// Place in `sockets`.
+    socket: usize,
+    interface: Interface,
+    prefix: u8,
+    link: Link,
+    /// For replies to clients that cannot answer ARP yet; none on an interface no scope is on.
+    frames: Option<FrameSocket>,
+}
+
+impl Ports {
+    /// Opens what `site` needs: a socket on the interface of each scope or, when some scope is reached through
+    /// relays only, one for all interfaces.
+    ///
+    /// # Errors
+    /// Everything that stands in the way, not just the first thing.
+    pub(crate) fn open(site: &Site) -> Result<Self, Vec<StartError>> {
+        let mut errors = Vec::new();
+        let mut links = Vec::new();
+        for (id, scope) in site.scope_ids() {
+            let Some(name) = &scope.interface else { continue };
+            match scope_link(id, scope, name) {
+                Ok(port) => links.push(port),
+                Err(error) => errors.push(error),
+            }
+        }
+        let mut sockets = Vec::new();
+        if site.scopes.iter().all(|scope| scope.interface.is_some()) {
+            for (place, port) in links.iter_mut().enumerate() {
+                port.socket = place;
+                match DhcpSocket::bind(Some(&port.interface), SERVER) {
+                    Ok(socket) => sockets.push(socket),
+                    Err(error) => errors.push(StartError::Bind(error)),
+                }
+            }
+        } else {
+            match DhcpSocket::bind(None, SERVER) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => errors.push(StartError::Bind(error)),
+            }
+            links.extend(relay_links(&links));
+        }
+        if errors.is_empty() { Ok(Self { sockets, links }) } else { Err(errors) }
+    }
+
+    /// The links as the core knows them, by place.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        self.links.iter().map(|port| port.link.clone()).collect()
+    }
+
+    /// Something to wait with for these sockets, and to end the wait with.
+    pub(crate) fn poller(&self) -> io::Result<(Waker, Poller)> {
+        let poller = Poller::new()?;
+        Ok((poller.waker(), poller))
+    }
+
+    /// The sockets, for waiting and receiving.
+    pub(crate) fn sockets(&self) -> &[DhcpSocket] {
+        &self.sockets
+    }
+
+    /// The descriptors of [`Ports::sockets`], in the same order.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.sockets.iter().map(AsFd::as_fd).collect()
+    }
+
+    /// The link a datagram came in by: the one with the address it was sent to, else the first on its interface.
+    pub(crate) fn link_of(&self, interface: u32, destination: Ipv4Addr) -> Option<usize> {
+        let on_interface = |port: &&Port| port.interface.index == interface;
+        let place = |found: &Port| self.links.iter().position(|port| std::ptr::eq(port, found));
+        self.links
+            .iter()
+            .filter(on_interface)
+            .find(|port| port.link.address == destination)
+            .or_else(|| self.links.iter().find(on_interface))
+            .and_then(place)
+    }
+
+    /// The name of a link's interface, for logs.
+    pub(crate) fn interface(&self, link: usize) -> &str {
+        self.links.get(link).map_or("?", |port| &port.interface.name)
+    }
+
+    /// Sends a reply where the core said, to a client or relay that was heard on `link`.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub(crate) fn send(&self, link: usize, to: &Destination, bytes: &[u8]) -> io::Result<()> {
+        let Some(port) = self.links.get(link) else { return Ok(()) };
+        match to {
+            Destination::Relay(to) | Destination::Unicast(to) => self.route(port, *to, bytes),
+            Destination::Broadcast => {
+                let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT);
+                self.transmit(port, everybody, bytes, port.interface.index)
+            }
+            Destination::Frame { hardware, address } => match &port.frames {
+                Some(frames) => frames.send_udp(
+                    *hardware,
+                    SocketAddrV4::new(port.link.address, SERVER),
+                    SocketAddrV4::new(*address, CLIENT),
+                    bytes,
+                ),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// To a host that answers ARP, through the routing table. A socket bound to one interface cannot reach the
+    /// others, so it is sent from the one whose subnet the host is in, where there is one.
+    fn route(&self, heard_on: &Port, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
+        let near = |port: &&Port| {
+            let mask = u32::MAX.checked_shl(32 - u32::from(port.prefix)).unwrap_or(0);
+            (port.link.address.to_bits() ^ to.ip().to_bits()) & mask == 0
+        };
+        match self.links.iter().find(near) {
+            Some(port) if port.socket != heard_on.socket => {
+                // The client was told the server identifier of the link it was heard on: that stays the source.
+                let Some(socket) = self.sockets.get(port.socket) else { return Ok(()) };
+                socket.send_to(bytes, to, heard_on.link.address, 0)
+            }
+            _ => self.transmit(heard_on, to, bytes, 0),
+        }
+    }
+
+    fn transmit(
+        &self,
+        port: &Port,
+        to: SocketAddrV4,
+        bytes: &[u8],
+        interface: u32,
+    ) -> io::Result<()> {
+        match self.sockets.get(port.socket) {
+            Some(socket) => socket.send_to(bytes, to, port.link.address, interface),
+            None => Ok(()),
+        }
+    }
+}
+
+fn scope_link(id: ScopeId, scope: &Scope, name: &str) -> Result<Port, StartError> {
+    let broken = |source| StartError::Interface { scope: scope.name.clone(), source };
+    let interface = Interface::named(name).map_err(broken)?;
+    let own = interface.addresses.iter().find(|(address, _)| scope.subnet.contains(*address));
+    let Some(&(address, prefix)) = own else {
+        return Err(StartError::NoAddress {
+            scope: scope.name.clone(),
+            interface: name.to_owned(),
+            subnet: scope.subnet.to_string(),
+            found: interface.addresses.iter().map(|(address, _)| *address).collect(),
+        });
+    };
+    let frames = Some(FrameSocket::open(&interface).map_err(|source| {
+        StartError::Bind(BindError {
+            what: "raw DHCP frames",
+            address: SocketAddrV4::new(address, SERVER).into(),
+            interface: Some(name.to_owned()),
+            source,
+        })
+    })?);
+    Ok(Port { socket: 0, interface, prefix, link: Link { scope: Some(id), address }, frames })
+}
+
+/// A link for every address of this host that relays may send to and no scope has yet.
+fn relay_links(taken: &[Port]) -> Vec<Port> {
+    let all = interfaces().unwrap_or_default();
+    let is_taken = |address| taken.iter().any(|port| port.link.address == address);
+    all.iter()
+        .flat_map(|interface| interface.addresses.iter().map(move |own| (interface, own)))
+        .filter(|(_, (address, _))| !is_taken(*address))
+        .map(|(interface, &(address, prefix))| Port {
+            socket: 0,
+            interface: interface.clone(),
+            prefix,
+            link: Link { scope: None, address },
+            frames: None,
+        })
+        .collect()
+}

@@ -1,0 +1,230 @@
+//! The thread that owns the DHCP core.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+use offhook_dhcp::{Arrival, Core, Decision, MessageType, Reply, Ticket, Trace};
+use offhook_model::{Lease, LeaseWrite, Site, Time};
+use offhook_net::{Datagram, Poller, Ready, Recovery, RecvBatch, recovery};
+use offhook_store::{Batch, Store, Writer};
+use tracing::{error, info};
+
+use super::WakeUp;
+use super::journal::Journal;
+use super::ports::Ports;
+use crate::clock::Clock;
+
+/// The longest wait: how late an expired offer may be swept.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What other threads tell the worker.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// These changes are on disk, and their replies were sent.
+    Committed(Vec<Ticket>),
+    /// These changes are not on disk, and were not answered.
+    Failed(Vec<Ticket>),
+    /// Finish.
+    Stop,
+}
+
+/// Where other threads put [`Mail`].
+#[derive(Clone, Debug)]
+pub(super) struct Mailbox {
+    sender: Sender<Mail>,
+    waker: WakeUp,
+}
+
+impl Mailbox {
+    pub(super) fn new(waker: WakeUp) -> (Self, Receiver<Mail>) {
+        let (sender, receiver) = channel();
+        (Self { sender, waker }, receiver)
+    }
+
+    /// Puts `mail` in and wakes the worker. One that has gone needs no mail.
+    pub(super) fn post(&self, mail: Mail) {
+        if self.sender.send(mail).is_ok() {
+            self.waker.wake();
+        }
+    }
+}
+
+/// A decision that waits for the disk.
+struct Pending {
+    ticket: Ticket,
+    link: usize,
+    reply: Option<Reply>,
+    trace: Trace,
+}
+
+struct Worker {
+    core: Core,
+    ports: Arc<Ports>,
+    journal: Arc<Journal>,
+    writer: Writer<Option<Pending>>,
+    clock: Clock,
+    ticked: Time,
+    /// Whether the last batch could not be written: nothing is offered that could not be acknowledged.
+    storage_failed: bool,
+}
+
+/// Serves until [`Mail::Stop`]; then everything handed to the store is durable.
+pub(super) fn run(
+    site: Arc<Site>,
+    ports: Ports,
+    poller: Poller,
+    store: Store,
+    leases: Vec<Lease>,
+    mailbox: Mailbox,
+    mail: Receiver<Mail>,
+) {
+    let clock = Clock::start();
+    let ports = Arc::new(ports);
+    let journal = Arc::new(Journal::new(Arc::clone(&site)));
+    let core = Core::new(site, ports.links(), leases, clock.now());
+    let writer = {
+        let (ports, journal) = (Arc::clone(&ports), Arc::clone(&journal));
+        Writer::spawn(store, move |batch| finish(batch, &ports, &journal, &mailbox))
+    };
+    let mut worker = Worker {
+        core,
+        ports: Arc::clone(&ports),
+        journal,
+        writer,
+        clock,
+        ticked: clock.now(),
+        storage_failed: false,
+    };
+    let mut batch = RecvBatch::new();
+    let descriptors = ports.descriptors();
+    loop {
+        let ready = poller.wait(&descriptors, Some(TICK)).unwrap_or_else(|error| {
+            error!(%error, "waiting for DHCP sockets failed");
+            std::thread::sleep(TICK);
+            Ready::default()
+        });
+        if !worker.read_mail(&mail) {
+            break;
+        }
+        for (place, socket) in ports.sockets().iter().enumerate() {
+            if !ready.is_readable(place) {
+                continue;
+            }
+            match socket.recv_batch(&mut batch) {
+                Ok(_) => batch.iter().for_each(|datagram| worker.datagram(&datagram)),
+                Err(error) if recovery(&error) == Recovery::Ignore => {}
+                Err(error) => worker.journal.receive_failed(&error),
+            }
+        }
+        worker.tick();
+    }
+    worker.writer.close();
+}
+
+impl Worker {
+    /// Handles everything in the mailbox; false when it is time to stop.
+    fn read_mail(&mut self, mail: &Receiver<Mail>) -> bool {
+        loop {
+            match mail.try_recv() {
+                Ok(Mail::Committed(tickets)) => {
+                    if std::mem::take(&mut self.storage_failed) {
+                        info!("leases can be written again: DHCP answers");
+                    }
+                    for ticket in tickets {
+                        // Later: names, metrics and the timeline follow from these events.
+                        let _events = self.core.committed(ticket);
+                    }
+                }
+                Ok(Mail::Failed(tickets)) => {
+                    self.storage_failed = true;
+                    tickets.into_iter().for_each(|ticket| self.core.failed(ticket));
+                }
+                Ok(Mail::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    /// Sweeps what has run out, once a second however busy the wire is.
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if now.since(self.ticked) < TICK {
+            return;
+        }
+        self.ticked = now;
+        self.core.tick(now);
+        if self.storage_failed {
+            // Forgetting an address nobody can have changes nothing, but shows whether the disk takes writes again.
+            let probe = LeaseWrite::Remove(std::net::Ipv4Addr::UNSPECIFIED);
+            let _ = self.writer.submit(vec![probe], None);
+        }
+    }
+
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        let Some(link) = self.ports.link_of(datagram.interface, datagram.destination) else {
+            return;
+        };
+        let arrival = Arrival { link, source: datagram.source, destination: datagram.destination };
+        let Decision { reply, writes, ticket, trace } =
+            self.core.handle(self.clock.now(), &arrival, datagram.bytes);
+        let reply = match reply {
+            Ok(reply) => Some(reply),
+            // A RELEASE or DECLINE that was taken is told once it is durable.
+            Err(_) if ticket.is_some() => None,
+            Err(reason) => {
+                self.journal.silent(&trace, reason, &self.ports, link, datagram.source);
+                None
+            }
+        };
+        match ticket {
+            Some(ticket) => {
+                let pending = Pending { ticket, link, reply, trace };
+                if let Err(full) = self.writer.submit(writes, Some(pending)) {
+                    if let Some(pending) = full.ticket {
+                        self.core.failed(pending.ticket);
+                    }
+                    self.journal.overloaded();
+                }
+            }
+            None => {
+                if let Some(reply) = reply
+                    .filter(|reply| !(self.storage_failed && reply.message == MessageType::Offer))
+                {
+                    send(&self.ports, &self.journal, link, &reply, &trace);
+                }
+            }
+        }
+    }
+}
+
+/// On the writer's thread, once a batch is durable or has failed: answers, and tells the core.
+fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailbox: &Mailbox) {
+    let pending = batch.tickets.into_iter().flatten();
+    match batch.result {
+        Ok(()) => {
+            let tickets = pending.map(|done| {
+                match &done.reply {
+                    Some(reply) => send(ports, journal, done.link, reply, &done.trace),
+                    None => journal.taken(&done.trace, ports, done.link),
+                }
+                done.ticket
+            });
+            mailbox.post(Mail::Committed(tickets.collect()));
+        }
+        Err(error) => {
+            let tickets: Vec<_> = pending.map(|lost| lost.ticket).collect();
+            journal.commit_failed(&error, tickets.len());
+            mailbox.post(Mail::Failed(tickets));
+        }
+    }
+}
+
+fn send(ports: &Ports, journal: &Journal, link: usize, reply: &Reply, trace: &Trace) {
+    match ports.send(link, &reply.to, &reply.bytes) {
+        Ok(()) => journal.answered(trace, reply, ports, link),
+        Err(error) => {
+            journal.send_failed(&error, reply, ports.interface(link));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! offhook: DHCP, voice DNS and TFTP recovery for a voice VLAN, from one TOML file.
+//!
+//! This crate is the program: the command line and thin shells of sockets, threads and logs around the cores.
+
+mod check;
+mod cli;
+mod clock;
+mod demo;
+mod dhcp;
+mod dns;
+mod exit;
+mod log;
+mod run;
+mod tftp;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // No thread exists yet: `demo` enters namespaces and `run` sheds privileges before any is started.
+    match Cli::parse().command {
+        Command::Run(args) => run::main(&args),
+        Command::Check(args) => check::main(&args),
+        Command::Demo(args) => demo::main(args),
+        Command::Families => exit::printed(offhook_config::catalogue_toml()),
+    }
+}

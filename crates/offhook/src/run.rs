@@ -1,0 +1,142 @@
+//! `offhook run`: opens everything, then serves until it is told to stop.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use offhook_model::Site;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::cli::RunArgs;
+use crate::{dhcp, dns, exit, log, tftp};
+
+/// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
+/// with 1 when something it needs cannot be had.
+pub(crate) fn main(args: &RunArgs) -> ExitCode {
+    let loaded = offhook_config::load(&args.config.config);
+    let diagnostics =
+        loaded.diagnostics.render(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let Some(site) = loaded.site else {
+        eprint!("{diagnostics}");
+        return ExitCode::from(exit::CONFIG);
+    };
+    log::start(args.log_format, args.log_level);
+    for warning in loaded.diagnostics.warnings() {
+        warn!(code = warning.code.name(), file = %warning.file, line = warning.line, "{}", warning.message);
+    }
+    let site = Arc::new(site);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        let Some(opened) = Opened::open(&site, args) else { return ExitCode::FAILURE };
+        opened.serve(site).await
+    })
+}
+
+/// Everything the program needs of the machine: all of it, or it does not start.
+struct Opened {
+    dhcp: dhcp::Ports,
+    dns: dns::Bound,
+    tftp: Option<tftp::Bound>,
+    store: offhook_store::Store,
+    leases: Vec<offhook_model::Lease>,
+}
+
+impl Opened {
+    /// Tries everything, says all that cannot be had, and only then gives up.
+    fn open(site: &Site, args: &RunArgs) -> Option<Self> {
+        let dhcp = dhcp::Ports::open(site)
+            .map_err(|errors| errors.iter().for_each(|error| say(error, error.hint())));
+        let dns = dns::bind(&site.dns.listen)
+            .map_err(|errors| errors.iter().for_each(|error| say(error, error.hint())));
+        let tftp = site
+            .tftp
+            .as_ref()
+            .map(|tftp| tftp::bind(tftp.listen))
+            .transpose()
+            .map_err(|error| say(&error, error.hint()));
+        let state = args.state_dir();
+        let store =
+            offhook_store::Store::open(&state).map_err(|error| say(&error, Some(error.hint())));
+        let (store, leases) = store.ok()?;
+        Some(Self { dhcp: dhcp.ok()?, dns: dns.ok()?, tftp: tftp.ok()?, store, leases })
+    }
+
+    async fn serve(self, site: Arc<Site>) -> ExitCode {
+        let (shutdown, told) = watch::channel(false);
+        let (died, mut deaths) = mpsc::unbounded_channel();
+        let kept = self.leases.len();
+
+        let zones = dns::spawn(self.dns, &site, told.clone());
+        let files = self
+            .tftp
+            .zip(site.tftp.as_ref())
+            .map(|(bound, tftp)| tftp::spawn(bound, tftp.root.clone(), told.clone()));
+        let dhcp =
+            dhcp::Server::start(Arc::clone(&site), self.dhcp, self.store, self.leases, move || {
+                let _ = died.send("DHCP");
+            });
+        let dhcp = match dhcp {
+            Ok(server) => server,
+            Err(error) => {
+                error!(%error, "cannot start DHCP");
+                return ExitCode::FAILURE;
+            }
+        };
+        info!(site = %site.name, zone = %site.zone, scopes = site.scopes.len(), leases = kept, "serving");
+        notify(sd_notify::NotifyState::Ready);
+
+        let ended = tokio::select! {
+            stop = stop_signal() => stop,
+            dead = deaths.recv() => Err(format!("{} ended unasked", dead.unwrap_or("DHCP"))),
+        };
+        notify(sd_notify::NotifyState::Stopping);
+        let _ = shutdown.send(true);
+        let orderly = tokio::task::spawn_blocking(move || dhcp.stop()).await.unwrap_or(false);
+        let _ = zones.await;
+        if let Some(files) = files {
+            let _ = files.await;
+        }
+        match ended {
+            Ok(signal) if orderly => {
+                info!(signal, "stopped");
+                ExitCode::SUCCESS
+            }
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => {
+                error!(%error, "stopped");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+async fn stop_signal() -> Result<&'static str, String> {
+    let install = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
+    let mut term = install(SignalKind::terminate())?;
+    let mut int = install(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => Ok("SIGTERM"),
+        _ = int.recv() => Ok("SIGINT"),
+    }
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "systemd could not be told");
+    }
+}
+
+fn say(error: &dyn Display, hint: Option<String>) {
+    match hint {
+        Some(hint) => error!(hint, "{error}"),
+        None => error!("{error}"),
+    }
+}

@@ -1,0 +1,13 @@
+//! The program in network namespaces, with the clients an office has: nothing here knows how the servers work
+//! inside. Needs root and the Debian packages of `tests/packages`; `tests/run` sees to both.
+
+mod crash;
+mod dhclient;
+mod dns;
+mod lab;
+mod packet;
+mod program;
+mod raw;
+mod relay;
+mod tftp;
+mod udhcpc;

@@ -1,0 +1,104 @@
+//! `offhook run` as a service: what it says when it cannot start, and how it ends.
+
+use std::process::Command;
+
+use crate::lab::{Lab, repository};
+
+#[test]
+fn a_listener_that_cannot_be_bound_is_named_with_its_address_and_the_reason() {
+    let lab = Lab::new();
+    lab.appliance.ip("addr del 10.0.0.11/24 dev native0");
+    lab.appliance.ip("addr add 10.0.0.12/24 dev native0");
+    let server = lab.start(&[]);
+    server.wait_for_log(&["TFTP", "10.0.0.11:69", "Cannot assign requested address"]);
+    assert_eq!(server.wait(), Some(1));
+}
+
+#[test]
+fn every_listener_that_fails_is_named_at_once() {
+    let lab = Lab::new();
+    lab.appliance.ip("link del voice0");
+    lab.appliance.ip("addr del 10.0.0.11/24 dev native0");
+    let server = lab.start(&[]);
+    server.wait_for_log(&["<end of log>"]);
+    let log = server.log();
+    for said in ["10.250.1.5:53", "10.0.0.11:69", "voice0", "native0"] {
+        assert!(log.contains(said), "{said} is not named in:\n{log}");
+    }
+    assert_eq!(server.wait(), Some(1));
+}
+
+#[test]
+fn a_second_server_on_the_same_link_is_refused() {
+    let lab = Lab::new();
+    let _first = lab.serve();
+    let second = lab.start(&["--state", lab.dir.path().join("other").to_str().unwrap()]);
+    let line = second.wait_for_log(&["DHCP", ":67", "Address already in use"]);
+    assert!(line.contains("voice0") || line.contains("native0"), "{line}");
+    assert_eq!(second.wait(), Some(1));
+}
+
+#[test]
+fn a_configuration_that_cannot_run_ends_with_78() {
+    let lab = Lab::with_config("[site]\nnmae = \"lab\"\n");
+    let server = lab.start(&[]);
+    server.wait_for_log(&["did you mean"]);
+    assert_eq!(server.wait(), Some(78));
+}
+
+#[test]
+fn sigterm_ends_it_cleanly_and_the_log_is_json_when_asked() {
+    let lab = Lab::new();
+    let server = lab.serve_with(&["--log-format", "json"]);
+    let client = lab.client(crate::lab::Vlan::Voice);
+    let _ = crate::lab::output(client.command("udhcpc").args([
+        "-i",
+        "eth0",
+        "-f",
+        "-n",
+        "-q",
+        "-V",
+        "440HD",
+        "-s",
+        "/bin/true",
+    ]));
+    let line = server.wait_for_log(&["\"ack\""]);
+    let event: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+    assert_eq!(event["scope"], "voice", "{line}");
+    assert_eq!(event["family"], "440HD", "{line}");
+    assert!(event["mac"].as_str().is_some_and(|mac| mac.len() == 17), "{line}");
+    assert!(event["ip"].as_str().is_some_and(|ip| ip.starts_with("10.250.1.")), "{line}");
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn the_readme_s_first_command_boots_every_family() {
+    let demo = Command::new("timeout")
+        .args(["120", env!("CARGO_BIN_EXE_offhook"), "demo"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(demo.status.success(), "{}", crate::lab::said(&demo));
+    let table = String::from_utf8_lossy(&demo.stdout);
+    for family in ["SIP100", "SIP200", "405", "405HD", "420HD", "430HD", "440HD"] {
+        assert!(table.contains(family), "{family} is missing in\n{table}");
+    }
+}
+
+#[test]
+fn the_demo_needs_no_root() {
+    // `nobody`, in the machine's own namespaces.
+    let home = tempfile::tempdir().unwrap();
+    let copy = home.path().join("offhook");
+    std::fs::copy(env!("CARGO_BIN_EXE_offhook"), &copy).unwrap();
+    std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();
+    let demo = Command::new("timeout")
+        .args(["120", "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&copy)
+        .arg("demo")
+        .env("TMPDIR", home.path())
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(demo.status.success(), "{}", crate::lab::said(&demo));
+}
