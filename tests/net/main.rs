@@ -1,6 +1,13 @@
 //! The program in network namespaces, with the clients an office has: nothing here knows how the servers work
 //! inside. Needs root and the Debian packages of `tests/packages`; `tests/run` sees to both.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod crash;
 mod dhclient;
 mod dns;

@@ -119,7 +119,7 @@ impl Ports {
 
     /// The links as the core knows them, by place.
     pub(crate) fn links(&self) -> Vec<Link> {
-        self.links.iter().map(|port| port.link.clone()).collect()
+        self.links.iter().map(|port| port.link).collect()
     }
 
     /// Something to wait with for these sockets, and to end the wait with.
