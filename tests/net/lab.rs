@@ -238,6 +238,18 @@ impl Lab {
             .ip(&format!("link add {port} type veth peer name {interface} netns {}", netns.name()));
         self.office.ip(&format!("link set {port} master {} up", vlan.bridge()));
         netns.ip(&format!("link set {interface} up"));
+        self.wait_until_forwarding(&port);
+    }
+
+    /// A bridge hears of a port's carrier a moment late, and drops every frame until then.
+    fn wait_until_forwarding(&self, port: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut show = Command::new("ip");
+        show.args(["-n", self.office.name(), "-d", "link", "show", port]);
+        while !run(&mut show).contains("state forwarding") {
+            assert!(Instant::now() < deadline, "{port} does not forward: {}", run(&mut show));
+            std::thread::yield_now();
+        }
     }
 
     /// A machine in `vlan` with an address nobody leased to it.
