@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use offhook_model::{
-    Class, ClassId, Dns, Host, OptionRule, Origin, Phone, Scope, ScopeId, Send, Site, Switchover,
-    Tftp,
+    Class, ClassId, Dhcp, Dns, Host, LeaseTimes, OptionRule, Origin, Phone, Pool, Scope, ScopeId,
+    Send, Serve, Site, Switchover, Tftp,
 };
 
 use crate::options::Explicit;
@@ -31,6 +31,7 @@ pub(crate) fn site(
     });
     Some(Site {
         name: facts.site.name.value().cloned().unwrap_or_else(|| zone.to_string()),
+        dhcp: Dhcp::default(),
         dns: Dns {
             listen: facts.dns.listen.value()?.items.iter().map(|item| item.value).collect(),
             forward: facts
@@ -147,10 +148,10 @@ fn scopes(facts: &Facts, report: &Report) -> Option<Vec<Scope>> {
         .iter()
         .map(|scope| {
             let subnet = *scope.subnet.value()?;
-            let pools: Vec<_> = scope
+            let pools: Vec<Pool> = scope
                 .pools
                 .value()
-                .map(|pools| pools.items.iter().map(|pool| pool.value).collect())
+                .map(|pools| pools.items.iter().map(|pool| pool.value.into()).collect())
                 .unwrap_or_default();
             let voice = match scope.voice.value() {
                 Some(name) => Some(scope_id(facts, name)?),
@@ -165,6 +166,13 @@ fn scopes(facts: &Facts, report: &Report) -> Option<Vec<Scope>> {
                 pools,
                 router: scope.router.value().copied(),
                 lease: scope.lease.value().copied().unwrap_or(crate::read::LEASE),
+                times: LeaseTimes::default(),
+                phone_lease: None,
+                serve: Serve::All,
+                authoritative: true,
+                probe: false,
+                reserved_share: 0,
+                shared_network: None,
                 voice,
                 options: scope_options(scope, report),
                 origin: report.origin(&scope.span),
@@ -289,6 +297,11 @@ fn class(
         label: class.label.clone().unwrap_or_else(|| name.clone()),
         name,
         evidence: class.evidence().cloned().collect(),
+        condition: None,
+        scopes: Vec::new(),
+        lease: None,
+        times: LeaseTimes::default(),
+        trailing_nul: false,
         options: merged(everywhere, &class.options),
         scope_options: by_scope,
         boot_header: class.boot_header.unwrap_or(false),

@@ -52,6 +52,8 @@ impl Classifier {
                 PhoneKey::HostName(name) => {
                     index.phones_by_name.entry(comparable(name.as_bytes())).or_insert(at);
                 }
+                // No configuration makes one yet.
+                PhoneKey::ClientId(_) | PhoneKey::CircuitId(_) => {}
             }
         }
         index

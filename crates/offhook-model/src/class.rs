@@ -1,8 +1,11 @@
 //! Phone families and other classes of clients, and single phones.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use crate::{Mac, OptionRule, Origin, ScopeId};
+use ipnetwork::Ipv4Network;
+
+use crate::{LeaseTimes, Mac, OptionRule, Origin, ScopeId};
 
 /// Index of a class in [`crate::Site::classes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +20,17 @@ pub struct Class {
     pub label: String,
     /// How a client of this class is recognised; any one suffices.
     pub evidence: Vec<Evidence>,
+    /// An expression that recognises a client of this class as well, before any evidence is looked at: what the
+    /// administrator wrote as `match`.
+    pub condition: Option<Condition>,
+    /// The scopes the class exists in; all when empty.
+    pub scopes: Vec<ScopeId>,
+    /// How long a lease lasts for this class, in place of its scope's.
+    pub lease: Option<Duration>,
+    /// Bounds and timers of its leases, each in place of its scope's.
+    pub times: LeaseTimes,
+    /// Whether text options get a trailing NUL, for phones that want one.
+    pub trailing_nul: bool,
     /// Options for this class in every scope.
     pub options: Vec<OptionRule>,
     /// Options for this class in some scopes only: 132 in a native one. More specific than `options`.
@@ -86,6 +100,53 @@ impl Evidence {
     }
 }
 
+/// An expression over what a client sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Every one holds; true when empty.
+    All(Vec<Condition>),
+    /// One of them holds; false when empty.
+    Any(Vec<Condition>),
+    /// It does not hold.
+    Not(Box<Condition>),
+    /// An option passes a test. Trailing NULs do not count.
+    Option(u8, BytesTest),
+    /// Option 77, raw or one of its RFC 3004 instances, passes a test.
+    UserClass(BytesTest),
+    /// A sub-field of Polycom's binary option 60 passes a test: 1 company, 2 part, 3 part number and revision,
+    /// 4 application version, 5 updater version.
+    PolycomField(u8, BytesTest),
+    /// The vendor class data of this enterprise in option 124 passes a test.
+    VendorClassOf(u32, BytesTest),
+    /// The vendor options of this enterprise in option 125 pass a test.
+    VendorOptionsOf(u32, BytesTest),
+    /// The hardware address starts with these bytes.
+    Hardware(Box<[u8]>),
+    /// The host name (option 12, or the first label of option 81) passes a test.
+    HostName(BytesTest),
+    /// Sub-option 1 of option 82 passes a test.
+    CircuitId(BytesTest),
+    /// Sub-option 2 of option 82 passes a test.
+    RemoteId(BytesTest),
+    /// It came through a relay whose `giaddr` is in this network.
+    Relay(Ipv4Network),
+    /// It is served from this scope.
+    Scope(ScopeId),
+}
+
+/// What is asked of some bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BytesTest {
+    /// They are there at all.
+    Present,
+    /// They are these, letter case ignored.
+    Is(Box<[u8]>),
+    /// They start with these, letter case ignored.
+    Prefix(Box<[u8]>),
+    /// They match a pattern in which `*` stands for any bytes and `?` for any one byte, letter case ignored.
+    Pattern(Box<[u8]>),
+}
+
 /// What a phone of the inventory is known by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PhoneKey {
@@ -93,6 +154,10 @@ pub enum PhoneKey {
     Mac(Mac),
     /// Its host name (option 12, or the first label of option 81), lower case: soft phones.
     HostName(String),
+    /// Its client identifier (option 61).
+    ClientId(Box<[u8]>),
+    /// The circuit its relay names (option 82, sub-option 1): a switch port.
+    CircuitId(Box<[u8]>),
 }
 
 /// One phone of the inventory: `[[phone]]`.

@@ -18,7 +18,7 @@ mod time;
 
 pub mod registry;
 
-pub use class::{Class, ClassId, Evidence, EvidenceKind, Phone, PhoneKey};
+pub use class::{BytesTest, Class, ClassId, Condition, Evidence, EvidenceKind, Phone, PhoneKey};
 pub use client::{ClientId, HardwareAddress};
 pub use event::Event;
 pub use lease::{Lease, LeaseState, LeaseWrite};
@@ -26,6 +26,6 @@ pub use mac::{Mac, ParseMacError};
 pub use name::{DomainName, ParseNameError};
 pub use option::{OptionRule, Origin, Send, Source};
 pub use range::{AddressRange, RangeError};
-pub use scope::{Scope, ScopeId};
-pub use site::{Dns, Host, Provisioning, SipPorts, Site, Switchover, Tftp};
+pub use scope::{LeaseTimes, Pool, PoolUser, Scope, ScopeId, Serve};
+pub use site::{Dhcp, Dns, Host, Provisioning, SipPorts, Site, Switchover, Tftp};
 pub use time::Time;

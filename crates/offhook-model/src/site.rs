@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::{Class, ClassId, DomainName, OptionRule, Origin, Phone, Scope, ScopeId};
 
@@ -14,6 +15,8 @@ pub struct Site {
     pub name: String,
     /// The voice zone: option 15, and the zone the DNS server is authoritative for.
     pub zone: DomainName,
+    /// What holds for DHCP in every scope.
+    pub dhcp: Dhcp,
     /// The DNS server.
     pub dns: Dns,
     /// The TFTP server, when there is one.
@@ -52,6 +55,36 @@ impl Site {
     /// Every class with its id.
     pub fn class_ids(&self) -> impl Iterator<Item = (ClassId, &Class)> {
         self.classes.iter().enumerate().map(|(i, class)| (ClassId(i as u16), class))
+    }
+}
+
+/// What holds for DHCP in every scope: `[dhcp]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dhcp {
+    /// How long a declined address is withheld from everyone.
+    pub decline_hold: Duration,
+    /// How long an offered address is kept for its client.
+    pub offer_hold: Duration,
+    /// Whether option 118 chooses the subnet (RFC 3011). Off by default: any client could choose.
+    pub subnet_selection: bool,
+    /// How long the answer to a conflict probe is waited for.
+    pub probe_wait: Duration,
+    /// Messages a second that one client may send; bursts of four seconds' worth. 0 is no limit.
+    pub client_rate: u32,
+    /// Messages a second from one circuit of a relay (option 82, sub-option 1); 0 is no limit.
+    pub circuit_rate: u32,
+}
+
+impl Default for Dhcp {
+    fn default() -> Self {
+        Self {
+            decline_hold: Duration::from_secs(24 * 3600),
+            offer_hold: Duration::from_secs(60),
+            subnet_selection: false,
+            probe_wait: Duration::from_millis(500),
+            client_rate: 10,
+            circuit_rate: 0,
+        }
     }
 }
 

@@ -52,6 +52,9 @@ pub(super) fn check(context: &Context<'_>) {
         let key = match key {
             offhook_model::PhoneKey::Mac(mac) => mac.to_string(),
             offhook_model::PhoneKey::HostName(name) => name.clone(),
+            offhook_model::PhoneKey::ClientId(id) | offhook_model::PhoneKey::CircuitId(id) => {
+                id.escape_ascii().to_string()
+            }
         };
         (format!("the phone `{key}` is listed twice"), "leave one of the two out".to_owned())
     });

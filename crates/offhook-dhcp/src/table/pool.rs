@@ -28,9 +28,9 @@ pub(crate) struct Pools {
 
 impl Pools {
     pub(crate) fn new(site: &Site, scope: &Scope) -> Self {
-        let pools = scope.pools.iter().map(|range| Pool {
-            range: *range,
-            cursor: u64::from(range.first().to_bits()),
+        let pools = scope.pools.iter().map(|pool| Pool {
+            range: pool.range,
+            cursor: u64::from(pool.range.first().to_bits()),
             queue: BTreeSet::new(),
         });
         let reserved = site

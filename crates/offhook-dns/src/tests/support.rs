@@ -44,6 +44,13 @@ fn scope(label: &str, subnet: &str) -> Scope {
         excluded: Vec::new(),
         router: None,
         lease: Duration::from_secs(3600),
+        times: offhook_model::LeaseTimes::default(),
+        phone_lease: None,
+        serve: offhook_model::Serve::All,
+        authoritative: true,
+        probe: false,
+        reserved_share: 0,
+        shared_network: None,
         voice: None::<ScopeId>,
         options: Vec::new(),
         origin: Origin::default("test"),
@@ -60,6 +67,7 @@ pub(crate) fn lab() -> Site {
     Site {
         name: "lab".into(),
         zone: name("lab.voip"),
+        dhcp: offhook_model::Dhcp::default(),
         dns: offhook_model::Dns {
             listen: vec!["10.250.1.5:53".parse().unwrap()],
             forward: BTreeMap::from([(

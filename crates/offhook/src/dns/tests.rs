@@ -31,6 +31,7 @@ fn site(forward: &[(&str, Vec<SocketAddr>)]) -> Site {
     Site {
         name: "lab".into(),
         zone: name("lab.voip"),
+        dhcp: offhook_model::Dhcp::default(),
         dns: Dns {
             listen: vec!["10.250.1.5:53".parse().unwrap()],
             forward: forward
