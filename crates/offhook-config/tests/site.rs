@@ -83,7 +83,7 @@ fn the_sample_site_says_what_the_guide_says() {
     );
     assert_eq!((native.vlan, native.voice), (None, Some(VOICE)));
     assert_eq!(voice.interface.as_deref(), Some("voice0"));
-    assert_eq!(voice.pools[0].to_string(), "10.250.1.20-10.250.1.149");
+    assert_eq!(voice.pools[0].range.to_string(), "10.250.1.20-10.250.1.149");
 }
 
 #[test]
