@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use dhcproto::v4::MessageType;
-use offhook_model::{Event, Lease, LeaseWrite, Mac, ScopeId, Site, Time};
+use offhook_model::{Event, Lease, LeaseState, LeaseWrite, Mac, ScopeId, Site, Time};
 
 use crate::classify::Classifier;
 use crate::plan::Plans;
@@ -83,6 +83,19 @@ pub struct Decision {
     pub ticket: Option<Ticket>,
     /// For the log.
     pub trace: Trace,
+}
+
+/// A lease at a glance: what it takes to count leases, and to find some among very many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// What it is to its last holder.
+    pub state: LeaseState,
+    /// When that ends.
+    pub expires: Time,
+    /// The holder's, when its hardware address is an Ethernet one.
+    pub mac: Option<Mac>,
 }
 
 /// What follows from the configuration and stays the same until the next one.
@@ -183,6 +196,29 @@ impl Core {
     /// How many leases [`Core::leases`] has.
     pub fn lease_count(&self) -> usize {
         self.table.len()
+    }
+
+    /// Leases at a glance, in no order, a page at a time: at most `limit` from place `from` on (0 at first), and the
+    /// place to go on from; `None` at the end. A lease that stays throughout is told once, whatever else changes
+    /// between two pages, but for [`Core::set_site`].
+    pub fn outline(&self, from: usize, limit: usize) -> (Vec<Outline>, Option<usize>) {
+        self.table.outline(from, limit)
+    }
+
+    /// The lease of an address, expired, released and declined ones included.
+    pub fn lease_at(&self, address: Ipv4Addr) -> Option<Lease> {
+        self.table.lease_at(address)
+    }
+
+    /// Gives an address back in the name of its holder, or no longer withholds a declined one: as a decision,
+    /// provisional until the ticket is redeemed. `None` when the address is neither leased nor withheld.
+    pub fn release(&mut self, now: Time, address: Ipv4Addr) -> Option<(Ticket, Vec<LeaseWrite>)> {
+        self.table.give_back(now, address)
+    }
+
+    /// Addresses held for clients that were offered them, in no order.
+    pub fn offered(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.table.offered()
     }
 
     /// How many addresses are held for clients that were offered them.

@@ -74,6 +74,18 @@ impl<T: Held> Directory<T> {
         self.slots.iter().flatten()
     }
 
+    /// What is in at most `limit` slots from slot `from` on, and the slot to go on from; `None` when that was all.
+    /// What is put in the place of something at the same address keeps its slot.
+    pub(crate) fn page(
+        &self,
+        from: usize,
+        limit: usize,
+    ) -> (impl Iterator<Item = &T>, Option<usize>) {
+        let end = from.saturating_add(limit).min(self.slots.len());
+        let slots = self.slots.get(from..end).unwrap_or_default();
+        (slots.iter().flatten(), (end < self.slots.len()).then_some(end))
+    }
+
     /// Everything, leaving nothing.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::replace(self, Self::new()).slots.into_iter().flatten()

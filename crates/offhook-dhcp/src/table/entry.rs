@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use offhook_model::{ClientId, HardwareAddress, Lease, LeaseState, Time};
 
 use super::directory::{Held, Key};
+use crate::Outline;
 
 /// Longer host names are cut: a name has at most 255 bytes anywhere else.
 const MAX_HOST_NAME: usize = 255;
@@ -53,6 +54,11 @@ impl Entry {
             class: names.text(self.class_name).map(Box::from),
             host_name: self.record.host_name().map(Box::from),
         }
+    }
+
+    pub(crate) fn outline(&self) -> Outline {
+        let Self { address, state, expires, .. } = *self;
+        Outline { address, state, expires, mac: self.record.hardware().mac() }
     }
 
     pub(crate) fn is_live(&self, now: Time) -> bool {

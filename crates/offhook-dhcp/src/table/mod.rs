@@ -24,8 +24,8 @@ use offers::Offers;
 use pending::{Change, Meaning, Pending};
 use pool::Pools;
 
-use crate::Ticket;
 use crate::scope::Subnets;
+use crate::{Outline, Ticket};
 
 /// How long a declined address is withheld from everyone.
 pub const DECLINE_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -165,6 +165,22 @@ impl Table {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Some leases at a glance, and where to go on: see [`crate::Core::outline`].
+    pub(crate) fn outline(&self, from: usize, limit: usize) -> (Vec<Outline>, Option<usize>) {
+        let (entries, next) = self.entries.page(from, limit);
+        (entries.map(Entry::outline).collect(), next)
+    }
+
+    /// The lease of an address, as [`Table::leases`] has it.
+    pub(crate) fn lease_at(&self, address: Ipv4Addr) -> Option<Lease> {
+        self.entries.at(address).map(|entry| entry.to_lease(&self.names))
+    }
+
+    /// Every address held for a client that was offered it, in no order.
+    pub(crate) fn offered(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.offers.addresses()
     }
 
     pub(crate) fn offers(&self) -> usize {
@@ -311,6 +327,24 @@ impl Table {
         address: Ipv4Addr,
     ) -> Option<Provisional> {
         self.end(now, asker, address, Meaning::Released)
+    }
+
+    /// Gives an address back, whoever has it, or no longer withholds it, provisionally; `None` when it is neither
+    /// leased nor withheld.
+    pub(crate) fn give_back(&mut self, now: Time, address: Ipv4Addr) -> Option<Provisional> {
+        let entry = self.entries.at(address)?;
+        if entry.is_withheld(now) {
+            // Whoever declined it has another address by now, and is not to be found by this one again.
+            let scope = entry.scope;
+            let change = Change { meaning: Meaning::Released, address, given_up: None };
+            let ticket = self.pending.issue(change);
+            self.put(ticket, scope, address, None);
+            return Some((ticket, vec![LeaseWrite::Remove(address)]));
+        }
+        let (scope, client) = (ScopeId(entry.scope), entry.record.client());
+        let hardware = entry.record.hardware();
+        let holder = Asker { scope, client: &client, hardware, phone: None };
+        self.end(now, &holder, address, Meaning::Released)
     }
 
     /// Withholds an address from everyone, provisionally; `None` when it is not the client's.

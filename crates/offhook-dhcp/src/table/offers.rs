@@ -44,6 +44,11 @@ impl Offers {
         self.held.len()
     }
 
+    /// Every address held, in no order.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.held.iter().map(|offer| offer.address)
+    }
+
     /// The address held for a client, overdue or not: nobody else has it yet.
     pub(crate) fn of(&self, scope: u16, client: &ClientId) -> Option<Ipv4Addr> {
         self.held.of(Key::new(scope, client)).map(|offer| offer.address)

@@ -16,4 +16,6 @@ mod support;
 #[cfg(test)]
 mod transitions;
 #[cfg(test)]
+mod view;
+#[cfg(test)]
 mod wire;
