@@ -10,6 +10,7 @@
 mod error;
 mod migrate;
 mod record;
+mod snapshot;
 mod store;
 mod tables;
 mod writer;
@@ -18,6 +19,7 @@ mod writer;
 mod test_disk;
 
 pub use error::{CommitError, OpenError};
+pub use snapshot::read;
 pub use store::{FILE_NAME, Store};
 pub use tables::VERSION;
 pub use writer::{Batch, Refused, SubmitError, Writer};

@@ -169,7 +169,7 @@ fn create(directory: &Path, path: &Path) -> Result<(), Fault> {
 }
 
 /// Brings a database up to date and reads it, having made sure of it.
-fn check(mut db: Database) -> Result<(Database, Vec<Lease>), Fault> {
+pub(crate) fn check(mut db: Database) -> Result<(Database, Vec<Lease>), Fault> {
     // redb trusts what it reads unless it is asked not to. The pages of the leases are covered by their own
     // totals; a wrong list of free pages would let a later commit overwrite them. False means that it was
     // wrong and is right now, and then the totals are what tells whether anything is lost.
@@ -180,7 +180,7 @@ fn check(mut db: Database) -> Result<(Database, Vec<Lease>), Fault> {
 }
 
 /// Runs something that may panic: redb checks some of what it reads with assertions.
-fn guarded<T>(run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     // Nothing that the closures touch is looked at after a panic, but for being dropped.
     catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|payload| Err(Fault::panicked(payload.as_ref())))
