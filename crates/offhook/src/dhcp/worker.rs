@@ -104,20 +104,25 @@ pub(super) fn run(
             std::thread::sleep(TICK);
             Ready::default()
         });
-        if !worker.read_mail(&mail) {
-            break;
-        }
+        let mut go_on = worker.read_mail(&mail);
         for (place, socket) in ports.sockets().iter().enumerate() {
             if !ready.is_readable(place) {
                 continue;
             }
             match socket.recv_batch(&mut batch) {
-                Ok(_) => batch.iter().for_each(|datagram| worker.datagram(&datagram)),
+                Ok(_) => {
+                    // What a client sends after its ACK finds its lease settled: the mail was there first.
+                    go_on &= worker.read_mail(&mail);
+                    batch.iter().for_each(|datagram| worker.datagram(&datagram));
+                }
                 Err(error) if recovery(&error) == Recovery::Ignore => {}
                 Err(error) => worker.journal.receive_failed(&error),
             }
         }
         worker.tick();
+        if !go_on {
+            break;
+        }
     }
     worker.writer.close();
 }
@@ -198,22 +203,22 @@ impl Worker {
     }
 }
 
-/// On the writer's thread, once a batch is durable or has failed: answers, and tells the core.
+/// On the writer's thread, once a batch is durable or has failed: tells the core, then answers. In this order,
+/// or a client that is quick to speak again would be met before its lease is settled.
 fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailbox: &Mailbox) {
-    let pending = batch.tickets.into_iter().flatten();
+    let pending: Vec<_> = batch.tickets.into_iter().flatten().collect();
+    let tickets: Vec<_> = pending.iter().map(|done| done.ticket).collect();
     match batch.result {
         Ok(()) => {
-            let tickets = pending.map(|done| {
+            mailbox.post(Mail::Committed(tickets));
+            for done in &pending {
                 match &done.reply {
                     Some(reply) => send(ports, journal, done.link, reply, &done.trace),
                     None => journal.taken(&done.trace, ports, done.link),
                 }
-                done.ticket
-            });
-            mailbox.post(Mail::Committed(tickets.collect()));
+            }
         }
         Err(error) => {
-            let tickets: Vec<_> = pending.map(|lost| lost.ticket).collect();
             journal.commit_failed(&error, tickets.len());
             mailbox.post(Mail::Failed(tickets));
         }
