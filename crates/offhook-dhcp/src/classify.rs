@@ -153,13 +153,10 @@ fn comparable(bytes: &[u8]) -> Box<[u8]> {
     crate::wire::trim_nuls(bytes).to_ascii_lowercase().into()
 }
 
-/// The enterprise number of Polycom's binary option 60: number, length byte, TLVs. The length byte is not held
-/// against the sender; that a TLV follows is.
+/// The enterprise number that Polycom's binary option 60 begins with. What follows (a length byte, TLVs) is not looked
+/// at: a phone whose TLVs were cut or damaged on the way is still that phone.
 fn enterprise(bytes: &[u8]) -> Option<u32> {
-    let (number, rest) = bytes.split_first_chunk::<4>()?;
-    let (_, tlvs) = rest.split_first()?;
-    let (_, len) = tlvs.split_first_chunk::<2>().map(|(head, _)| (head[0], head[1]))?;
-    (tlvs.len() >= 2 + usize::from(len)).then(|| u32::from_be_bytes(*number))
+    bytes.first_chunk::<4>().map(|number| u32::from_be_bytes(*number))
 }
 
 /// The instances of RFC 3004; `None` when the lengths do not add up, which a raw string's hardly ever do.

@@ -134,6 +134,27 @@ fn polycoms_are_known_by_text_by_address_and_by_a_binary_class_cut_short() {
 }
 
 #[test]
+fn the_enterprise_number_alone_makes_a_polycom() {
+    for vendor_class in [
+        "0000363d",
+        "0000363d 00",
+        "0000363d 6f 0*30",
+        "0000363d 6f ffffffffffffffffffffffffffffff",
+        "0000363d 05 0203e430",
+    ] {
+        let mut server = Server::lab();
+        let discover = Message::discover(ELSEWHERE).with(60, bytes(vendor_class));
+        let offer = server.reply(ON_VOICE, &discover);
+        assert_eq!(offer.text(160), Some("http://provision.lab.voip:8088"), "{vendor_class}");
+    }
+    for vendor_class in ["0000363e 05 0203e430", "00363d", ""] {
+        let mut server = Server::lab();
+        let discover = Message::discover(ELSEWHERE).with(60, bytes(vendor_class));
+        assert_eq!(server.reply(ON_VOICE, &discover).option(160), None, "{vendor_class}");
+    }
+}
+
+#[test]
 fn every_family_is_known_by_60_and_by_77_in_both_forms_on_both_links() {
     for (name, file) in FAMILIES {
         let prefixed = [&[name.len() as u8], name.as_bytes()].concat();
