@@ -141,10 +141,7 @@ impl Classifier {
     }
 
     fn by_user_class(&self, bytes: &[u8]) -> Option<ClassId> {
-        let raw = self.user.get(&comparable(bytes)).copied();
-        raw.or_else(|| {
-            instances(bytes)?.into_iter().find_map(|text| self.user.get(&comparable(text)).copied())
-        })
+        user_classes(bytes).find_map(|text| self.user.get(&comparable(text)).copied())
     }
 }
 
@@ -159,14 +156,31 @@ fn enterprise(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk::<4>().map(|number| u32::from_be_bytes(*number))
 }
 
-/// The instances of RFC 3004; `None` when the lengths do not add up, which a raw string's hardly ever do.
-fn instances(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
-    bytes = crate::wire::trim_nuls(bytes);
-    let mut found = Vec::new();
-    while let Some((len, rest)) = bytes.split_first() {
-        let (instance, rest) = rest.split_at_checked(usize::from(*len))?;
-        found.push(instance);
+/// What option 77 may mean, likeliest first: all of it as raw text, all but a wrong length byte, then the instances of
+/// RFC 3004.
+fn user_classes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // Some count the NUL at the end of an instance and do not send it, or the other way round.
+    let miscounted = bytes.split_first().filter(|(len, _)| **len < b' ').map(|(_, text)| text);
+    let trimmed = crate::wire::trim_nuls(bytes);
+    let again = (trimmed.len() != bytes.len()).then(|| instances(trimmed));
+    [Some(bytes), miscounted]
+        .into_iter()
+        .flatten()
+        .chain(instances(bytes))
+        .chain(again.into_iter().flatten())
+}
+
+/// The instances of RFC 3004, up to the first whose length is wrong; one that lacks only its last byte is still told.
+fn instances(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (len, rest) = bytes.split_first()?;
+        let len = usize::from(*len);
+        if len == rest.len() + 1 && len > 1 {
+            bytes = &[];
+            return Some(rest);
+        }
+        let (instance, rest) = rest.split_at_checked(len)?;
         bytes = rest;
-    }
-    Some(found)
+        Some(instance)
+    })
 }

@@ -186,6 +186,34 @@ fn every_family_is_known_by_60_and_by_77_in_both_forms_on_both_links() {
 }
 
 #[test]
+fn a_user_class_is_found_however_its_length_was_counted() {
+    let class = |text: &str| {
+        let mut server = Server::lab();
+        let discover = Message::discover(ELSEWHERE).with(77, bytes(text));
+        server.reply(ON_VOICE, &discover).text(67).map(str::to_owned)
+    };
+    for text in [
+        "06 '440HD' 00",
+        "06 '440HD'",
+        "04 '440HD'",
+        "05 '440HD' 00",
+        "05 '440HD' 09 'zz'",
+        "05 'other' 06 '440HD'",
+        "05 'other' 06 '440HD' 00 ff",
+        "06 'other' 00 05 '440HD' 00",
+        "02 'zz' 05 '440HD' 05 '420HD'",
+    ] {
+        assert_eq!(class(text).as_deref(), Some("440hd.img"), "{text}");
+    }
+    // The length is wrong, not the name.
+    assert_eq!(class("03 '405HD'").as_deref(), Some("405hd.img"));
+    for text in ["06 '440HDG'", "04 '440H'", "05 'x440HD'", "'x440HD'", "'440HDx'", "00", "ff", ""]
+    {
+        assert_eq!(class(text), None, "{text}");
+    }
+}
+
+#[test]
 fn option_60_beats_77_and_77_beats_the_address() {
     let mut server = Server::lab();
     let mut file = |message: Message| server.reply(ON_VOICE, &message).text(67).map(str::to_owned);
