@@ -112,7 +112,12 @@ impl Classifier {
             EvidenceKind::UserClass => self.by_user_class(request.option(code::USER_CLASS)?),
             EvidenceKind::Oui => self.oui.get(&request.header.hardware.mac()?.oui()).copied(),
             EvidenceKind::InformRequests => {
-                if request.message != MessageType::Inform {
+                // Phones of other makers ask so too, and say who they are.
+                let vendor = request.option(code::VENDOR_CLASS).filter(|text| !text.is_empty());
+                let is_windows = vendor.is_none_or(|text| {
+                    text.get(..4).is_some_and(|text| text.eq_ignore_ascii_case(b"MSFT"))
+                });
+                if request.message != MessageType::Inform || !is_windows {
                     return None;
                 }
                 let asked = request.requested()?;

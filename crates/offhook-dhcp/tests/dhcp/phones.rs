@@ -307,6 +307,19 @@ fn an_inform_that_does_not_ask_for_160_comes_from_a_pc() {
 }
 
 #[test]
+fn an_inform_for_160_from_another_makers_phone_is_no_soft_phones() {
+    let mut server = Server::lab();
+    let inform = Message::inform(ELSEWHERE, ip("10.0.0.42")).asking(&[6, 160]);
+    for text in ["Cisco Systems, Inc. IP Phone CP-7911G\0", "yealink", "snomD725", "MSF"] {
+        let reply = server.reply(ON_NATIVE, &inform.clone().with(60, text));
+        assert_eq!(reply.codes(), [53, 54, 6], "{text}");
+    }
+    for message in [inform.clone(), inform.clone().with(60, "MSFT 5.0"), inform.with(60, "MSFT")] {
+        assert_eq!(server.reply(ON_NATIVE, &message).codes(), [53, 54, 6, 160]);
+    }
+}
+
+#[test]
 fn a_cisco_7911_is_served_as_the_stranger_it_is() {
     let mut server = Server::lab();
     let id = b"\x01\x52\x54\x00\x01\x02\x03";
