@@ -43,6 +43,8 @@ reasons! {
     UnknownRelay = "unknown-relay",
     /// The interface has no scope, and the message names none.
     NoScope = "no-scope",
+    /// The scope is for recognised phones, or for those of the inventory, and this client is none.
+    NotServed = "not-served",
     /// Neither a client identifier nor a hardware address: nobody a lease could belong to.
     NoIdentity = "no-identity",
     /// A client identifier longer than any real one.
@@ -53,6 +55,8 @@ reasons! {
     NoAddress = "no-address",
     /// An INIT-REBOOT by a client without a record here (RFC 2131, 4.3.2: remain silent).
     UnknownClient = "unknown-client",
+    /// The client may not use the address, but the scope is not authoritative and knows nothing of either.
+    NotAuthoritative = "not-authoritative",
     /// No address is free.
     PoolFull = "pool-full",
     /// An earlier change of this client's lease is not durable yet; it will ask again.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 
-use crate::decide::Context;
+use crate::decide::{Context, Times};
 use crate::wire::{Encoded, Field, Head, Rank, Value, code, encode};
 use crate::{Destination, Reply};
 
@@ -12,20 +12,7 @@ use crate::{Destination, Reply};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) address: Ipv4Addr,
-    /// Seconds.
-    pub(crate) lease: u32,
-}
-
-impl Terms {
-    /// Half of the lease (RFC 2131, 4.4.5).
-    fn renewal(self) -> u32 {
-        self.lease / 2
-    }
-
-    /// Seven eighths of it.
-    fn rebinding(self) -> u32 {
-        self.lease - self.lease.div_ceil(8)
-    }
+    pub(crate) times: Times,
 }
 
 /// An OFFER or an ACK: with terms for a lease, without for an INFORM. Also the codes left off for lack of room.
@@ -40,9 +27,9 @@ pub(crate) fn configuration(
     protocol(context, message, &mut fields);
     if let Some(terms) = terms {
         for (code, seconds) in [
-            (code::LEASE_TIME, terms.lease),
-            (code::RENEWAL_TIME, terms.renewal()),
-            (code::REBINDING_TIME, terms.rebinding()),
+            (code::LEASE_TIME, terms.times.lease),
+            (code::RENEWAL_TIME, terms.times.renewal),
+            (code::REBINDING_TIME, terms.times.rebinding),
         ] {
             fields.push(Field { code, value: Value::from(seconds), rank: Rank::Protocol });
         }

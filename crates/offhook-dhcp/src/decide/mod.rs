@@ -4,13 +4,15 @@ mod discover;
 mod inform;
 mod release;
 mod request;
+mod terms;
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use dhcproto::v4::MessageType;
-use offhook_model::{ClassId, ClientId, LeaseWrite, Phone, Scope, ScopeId, Time};
+use offhook_model::{Class, ClassId, ClientId, LeaseWrite, Phone, Scope, ScopeId, Serve, Time};
+
+pub(crate) use terms::Times;
 
 use crate::core::Setup;
 use crate::plan::Plan;
@@ -18,10 +20,6 @@ use crate::reply::{self, Terms};
 use crate::table::{Asker, Grant, Provisional, Table};
 use crate::wire::{Request, code};
 use crate::{Arrival, Decision, Link, NoReply, Trace, scope};
-
-/// No lease is shorter because the client asks for it, unless the scope's own is: a phone that renews every second
-/// is a fault, not a wish.
-const SHORTEST_WISH: Duration = Duration::from_secs(60);
 
 /// Everything known of a message before it is decided about.
 pub(crate) struct Context<'a> {
@@ -57,28 +55,41 @@ impl Context<'_> {
         self.scope_rules.subnet.contains(address).then_some(address)
     }
 
-    /// How long a lease lasts: the scope's time, or less where the client wants less.
-    fn duration(&self) -> Duration {
-        let longest = self.scope_rules.lease;
-        match self.request.number(code::LEASE_TIME) {
-            Some(wish) => Duration::from_secs(wish.into()).max(SHORTEST_WISH).min(longest),
-            None => longest,
-        }
+    fn class_rules(&self) -> Option<&Class> {
+        self.class.and_then(|id| self.setup.site.class(id))
+    }
+
+    /// Whether the client was recognised as a phone: by its class, or from the inventory.
+    fn is_recognised(&self) -> bool {
+        self.class.is_some() || self.phone.is_some()
+    }
+
+    fn times(&self) -> Times {
+        let wish = self.request.number(code::LEASE_TIME);
+        Times::new(self.scope_rules, self.class_rules(), self.is_recognised(), wish)
     }
 
     fn terms(&self, address: Ipv4Addr) -> Terms {
-        Terms { address, lease: u32::try_from(self.duration().as_secs()).unwrap_or(u32::MAX) }
+        Terms { address, times: self.times() }
     }
 
     fn grant<'a>(&'a self, client: &'a ClientId, address: Ipv4Addr) -> Grant<'a> {
-        let class = self.class.and_then(|id| self.setup.site.class(id));
         Grant {
             asker: self.asker(client),
             address,
-            duration: self.duration(),
+            duration: self.times().duration(),
             scope_name: &self.scope_rules.name,
-            class_name: class.map(|class| &*class.name),
+            class_name: self.class_rules().map(|class| &*class.name),
             host_name: self.request.host_name(),
+        }
+    }
+
+    /// Whether the scope serves this client at all, so far as is known of it.
+    fn is_served(&self) -> bool {
+        match self.scope_rules.serve {
+            Serve::All => true,
+            Serve::Phones => self.is_recognised(),
+            Serve::Inventory => self.phone.is_some(),
         }
     }
 
@@ -121,6 +132,12 @@ pub(crate) fn decide(
         Ok(context) => context,
         Err(reason) => return silence(reason, trace),
     };
+    // What ends a lease is taken from whoever holds one: it may say less of itself than when it got it, and there is
+    // no answer for another server's client to hear.
+    let ends = matches!(request.message, MessageType::Release | MessageType::Decline);
+    if !ends && !context.is_served() {
+        return silence(NoReply::NotServed, trace);
+    }
     let outcome = if request.message == MessageType::Inform {
         inform::inform(&context)
     } else {

@@ -18,7 +18,7 @@ pub(super) fn release(context: &Context<'_>, table: &mut Table, client: &ClientI
     }
     match table.release(context.now, &context.asker(client), address) {
         Some(provisional) => Outcome::End(address, NoReply::Released, provisional),
-        None => Outcome::Silence(NoReply::NotHolder),
+        None => not_holder(context),
     }
 }
 
@@ -32,6 +32,11 @@ pub(super) fn decline(context: &Context<'_>, table: &mut Table, client: &ClientI
     };
     match table.decline(context.now, &context.asker(client), address) {
         Some(provisional) => Outcome::End(address, NoReply::Declined, provisional),
-        None => Outcome::Silence(NoReply::NotHolder),
+        None => not_holder(context),
     }
+}
+
+fn not_holder(context: &Context<'_>) -> Outcome {
+    let served = context.is_served();
+    Outcome::Silence(if served { NoReply::NotHolder } else { NoReply::NotServed })
 }

@@ -45,6 +45,14 @@ pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientI
             let provisional = table.grant(context.now, &context.grant(client, address));
             Outcome::Lease(address, provisional)
         }
+        // Where another server may know better, a NAK is only for what was asked of us, or is known to be ours.
+        Err(Outcome::Refuse(..))
+            if !context.scope_rules.authoritative
+                && !names_server
+                && !table.is_in_our_hands(context.now, &asker, address) =>
+        {
+            Outcome::Silence(NoReply::NotAuthoritative)
+        }
         Err(outcome) => outcome,
     }
 }

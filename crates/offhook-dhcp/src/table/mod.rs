@@ -206,6 +206,15 @@ impl Table {
         self.address_of(asker).is_some_and(|own| own != address && self.pending.is_changing(own))
     }
 
+    /// Whether this server certainly decides about an address: it is leased, withheld or on its way to be, or this
+    /// client had it from here.
+    pub(crate) fn is_in_our_hands(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> bool {
+        let entry = self.entries.at(address);
+        entry.is_some_and(|entry| {
+            entry.is_live(now) || entry.is_withheld(now) || entry.belongs_to(asker.client)
+        }) || self.pending.is_changing(address)
+    }
+
     /// What an address is to a client.
     pub(crate) fn standing(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> Standing {
         let Some(pools) = self.scopes.get(usize::from(asker.scope.0)) else {

@@ -10,9 +10,13 @@ mod phones;
 #[cfg(test)]
 mod replies;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod settling;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod times;
 #[cfg(test)]
 mod transitions;
 #[cfg(test)]
