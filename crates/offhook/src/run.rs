@@ -1,31 +1,31 @@
 //! `offhook run`: opens everything, then serves until it is told to stop.
 
 use std::fmt::Display;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use offhook_config::{Diagnostic, Loaded, Severity};
 use offhook_model::Site;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::cli::RunArgs;
+use crate::cli::{LogFormat, RunArgs};
 use crate::{dhcp, dns, exit, log, tftp};
 
 /// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
 /// with 1 when something it needs cannot be had.
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
-    let loaded = offhook_config::load(&args.config.config);
-    let diagnostics =
-        loaded.diagnostics.render(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    let Some(site) = loaded.site else {
-        eprint!("{diagnostics}");
-        return ExitCode::from(exit::CONFIG);
-    };
     log::start(args.log_format, args.log_level);
-    for warning in loaded.diagnostics.warnings() {
-        warn!(code = warning.code.name(), file = %warning.file, line = warning.line, "{}", warning.message);
+    let Loaded { site, diagnostics } = offhook_config::load(&args.config.config);
+    if site.is_none() && args.log_format == LogFormat::Text {
+        // For whoever stands before the terminal: with the line, underlined.
+        eprint!("{}", diagnostics.render(std::io::stderr().is_terminal()));
+    } else {
+        diagnostics.iter().for_each(log_diagnostic);
     }
+    let Some(site) = site else { return ExitCode::from(exit::CONFIG) };
     let site = Arc::new(site);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -115,6 +115,15 @@ impl Opened {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+fn log_diagnostic(diagnostic: &Diagnostic) {
+    let Diagnostic { code, message, file, line, column, hint, .. } = diagnostic;
+    let (code, hint) = (code.name(), hint.as_deref().unwrap_or_default());
+    match diagnostic.severity {
+        Severity::Error => error!(code, %file, line, column, hint, "{message}"),
+        Severity::Warning => warn!(code, %file, line, column, hint, "{message}"),
     }
 }
 
