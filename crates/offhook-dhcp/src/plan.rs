@@ -154,9 +154,10 @@ impl Plan {
             if std::mem::replace(done, true) {
                 return;
             }
-            let rank = match rule.send {
-                Send::Always => Rank::Always,
-                Send::IfRequested | Send::Never => Rank::Asked,
+            let rank = match (rule.send, rule.code) {
+                (Send::Always, _) | (_, code::SUBNET_MASK | code::DNS_SERVERS) => Rank::Always,
+                (_, code::ROUTERS | code::CLASSLESS_ROUTES | code::DOMAIN_NAME) => Rank::Usual,
+                _ => Rank::Asked,
             };
             fields.push(Field { code: rule.code, value: Value::Bytes(&rule.value), rank });
         };

@@ -6,8 +6,12 @@ pub const PAD: u8 = 0;
 pub const SUBNET_MASK: u8 = 1;
 /// Default gateways.
 pub const ROUTERS: u8 = 3;
+/// DNS servers.
+pub const DNS_SERVERS: u8 = 6;
 /// Host name.
 pub const HOST_NAME: u8 = 12;
+/// Domain name.
+pub const DOMAIN_NAME: u8 = 15;
 /// Address the client asks for.
 pub const REQUESTED_ADDRESS: u8 = 50;
 /// Lease time, seconds.

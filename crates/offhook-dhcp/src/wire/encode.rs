@@ -6,6 +6,7 @@
 //! are written here.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use dhcproto::v4::{Flags, HType, MIN_PACKET_SIZE, Message, Opcode};
 use dhcproto::{Encodable, Encoder};
@@ -15,6 +16,9 @@ use super::{FILE, HEADER, SNAME, code};
 
 /// The longest DHCP message in one Ethernet frame.
 const LONGEST: usize = 1472;
+
+/// Bytes of option 52.
+const OVERLOAD_COST: usize = 3;
 
 /// The header fields of a reply that are not the same in all of them.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +39,7 @@ pub struct Head<'a> {
     pub siaddr: Ipv4Addr,
     /// As in the request.
     pub giaddr: Ipv4Addr,
-    /// The boot file, for boot loaders; at most 127 bytes.
+    /// The boot file, for boot loaders; at most 127 bytes. Gives way where an important option would have no place.
     pub file: &'a [u8],
 }
 
@@ -46,6 +50,8 @@ pub enum Rank {
     Protocol,
     /// A provisioning option, or one without which the phone is of no use.
     Always,
+    /// One that the guide has in every lease, though a phone works without it.
+    Usual,
     /// Sent because the client asked.
     Asked,
 }
@@ -118,17 +124,20 @@ pub struct Encoded {
     pub dropped: Vec<u8>,
 }
 
-/// Which part of the message holds an option.
+/// A part of the message that holds options, in the order in which clients join them (RFC 3396).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Part {
     Main,
     File,
     Sname,
-    Nowhere,
 }
 
+/// A part, and which bytes of an option's payload it holds.
+type Piece = (Part, Range<usize>);
+
 /// Writes a reply of at most `limit` bytes, and at least 300. `relay` is option 82, verbatim: always last, never
-/// split off into `file` or `sname`, and never left off.
+/// split off into `file` or `sname`, and never left off. The reply is longer than `limit` only when message type,
+/// addresses, times, the client's identifier and the relay's option alone are.
 ///
 /// The first field is the message type.
 pub fn encode(
@@ -143,13 +152,9 @@ pub fn encode(
         rank: Rank::Protocol,
     });
     let tail = relay.map_or(0, |field| field.cost()) + 1;
-    let needed: usize =
-        fields.iter().filter(|field| field.rank == Rank::Protocol).map(Field::cost).sum();
-    // The relay takes its option off again before the client sees the message.
-    let limit = limit.min(LONGEST).max(HEADER + needed + tail);
-    let room = limit.saturating_sub(HEADER + tail);
+    let room = limit.min(LONGEST).saturating_sub(HEADER + tail);
 
-    let mut bytes = Vec::with_capacity(limit.max(MIN_PACKET_SIZE));
+    let mut bytes = Vec::with_capacity(limit.clamp(MIN_PACKET_SIZE, LONGEST));
     write_head(head, &mut bytes);
     if fields.iter().map(Field::cost).sum::<usize>() <= room {
         fields.iter().for_each(|field| write_field(field, &mut bytes));
@@ -157,76 +162,133 @@ pub fn encode(
         return Encoded { bytes, dropped: Vec::new() };
     }
 
-    let places = place(fields, room, head.file.is_empty());
-    let part = |wanted| {
-        let mut part = Vec::new();
-        for (field, _) in fields.iter().zip(&places).filter(|(_, place)| **place == wanted) {
-            write_field(field, &mut part);
+    let mut places = place(fields, room, head.file.is_empty());
+    let lost = |places: &[Vec<Piece>]| {
+        let mut fields = fields.iter().zip(places);
+        fields.any(|(field, pieces)| field.rank <= Rank::Always && pieces.is_empty())
+    };
+    if !head.file.is_empty() && lost(&places) {
+        // A boot file's name is an option too; what a phone is provisioned by is only that.
+        places = place(fields, room, true);
+        for byte in bytes.get_mut(FILE).unwrap_or_default() {
+            *byte = 0;
         }
-        part
+    }
+    let write_part = |wanted, bytes: &mut Vec<u8>| {
+        for (field, pieces) in fields.iter().zip(&places) {
+            let value = field.value.as_slice();
+            for (_, range) in pieces.iter().filter(|(part, _)| *part == wanted) {
+                write_option(field.code, value.get(range.clone()).unwrap_or_default(), bytes);
+            }
+        }
     };
     let mut overload = 0_u8;
-    for (wanted, range, bit) in [(Place::File, FILE, 1), (Place::Sname, SNAME, 2)] {
-        let mut part = part(wanted);
+    for (wanted, range, bit) in [(Part::File, FILE, 1), (Part::Sname, SNAME, 2)] {
+        let mut part = Vec::new();
+        write_part(wanted, &mut part);
         if !part.is_empty() {
             overload |= bit;
             part.push(code::END);
             overlay(&mut bytes, range.start, &part);
         }
     }
-    let main = fields.iter().zip(&places).filter(|(_, place)| **place == Place::Main);
-    for (index, (field, _)) in main.enumerate() {
-        write_field(field, &mut bytes);
-        if index == 0 && overload != 0 {
-            let value = Value::from(overload);
-            write_field(&Field { code: code::OVERLOAD, value, rank: Rank::Protocol }, &mut bytes);
-        }
+    let mut main = Vec::new();
+    write_part(Part::Main, &mut main);
+    // The message type is where everybody looks for it; what says where to read on comes next.
+    let (first, others) = main.split_at(main.len().min(3));
+    bytes.extend_from_slice(first);
+    if overload != 0 {
+        write_option(code::OVERLOAD, &[overload], &mut bytes);
     }
+    bytes.extend_from_slice(others);
     finish(&mut bytes, relay.as_ref());
-    let dropped = fields.iter().zip(&places).filter(|(_, place)| **place == Place::Nowhere);
+    let dropped = fields.iter().zip(&places).filter(|(_, pieces)| pieces.is_empty());
     Encoded { bytes, dropped: dropped.map(|(field, _)| field.code).collect() }
 }
 
-/// Finds a place for every option, whole: in the options field as long as there is room, then in `file`, then in
-/// `sname`. When not all fit, the least important goes, the last of its rank first.
-fn place(fields: &[Field<'_>], room: usize, file_is_free: bool) -> Vec<Place> {
-    let mut given_up = vec![false; fields.len()];
+/// Finds a place for every option: whole if that can be, else in pieces. Where not all fit, what is less important
+/// than the one without a place goes, the last of its rank first, and if nothing is, that one. What is left off has
+/// no piece.
+fn place(fields: &[Field<'_>], room: usize, file_is_free: bool) -> Vec<Vec<Piece>> {
+    let mut room = [
+        room.saturating_sub(OVERLOAD_COST),
+        if file_is_free { FILE.len() - 1 } else { 0 },
+        SNAME.len() - 1,
+    ];
+    let rank = |at: usize| fields.get(at).map(|field| field.rank);
+    let mut kept: Vec<usize> = (0..fields.len()).collect();
+    kept.sort_by_key(|at| rank(*at));
     loop {
-        let mut main = room.saturating_sub(3);
-        let mut file = if file_is_free { FILE.len() - 1 } else { 0 };
-        let mut sname = SNAME.len() - 1;
-        let mut all = true;
-        let places: Vec<Place> = fields
-            .iter()
-            .zip(&given_up)
-            .map(|(field, given_up)| {
-                if *given_up {
-                    return Place::Nowhere;
-                }
-                let cost = field.cost();
-                for (left, place) in
-                    [(&mut main, Place::Main), (&mut file, Place::File), (&mut sname, Place::Sname)]
-                {
-                    // The message type is where everybody looks for it.
-                    if cost <= *left && (place == Place::Main || field.rank != Rank::Protocol) {
-                        *left -= cost;
-                        return place;
-                    }
-                }
-                all = false;
-                Place::Nowhere
-            })
-            .collect();
-        let least = fields
-            .iter()
-            .zip(&mut given_up)
-            .filter(|(_, given_up)| !**given_up)
-            .max_by_key(|(field, _)| field.rank);
-        match least {
-            Some((_, given_up)) if !all => *given_up = true,
-            _ => return places,
+        let homeless = match fit(fields, &kept, room, false) {
+            Ok(places) => return places,
+            Err(_) => match fit(fields, &kept, room, true) {
+                Ok(places) => return places,
+                Err(homeless) => homeless,
+            },
+        };
+        if kept.last().is_some_and(|last| rank(*last) > rank(homeless)) {
+            kept.pop();
+        } else if rank(homeless) == Some(Rank::Protocol) {
+            // Not even what makes it a reply fits: the client has sent an identifier that long.
+            let protocol = fields.iter().filter(|field| field.rank == Rank::Protocol);
+            let needed: usize = protocol.map(Field::cost).sum();
+            match &mut room {
+                [main, ..] if *main < needed => *main = needed,
+                _ => return vec![Vec::new(); fields.len()],
+            }
+            kept = (0..fields.len()).collect();
+            kept.sort_by_key(|at| rank(*at));
+        } else {
+            kept.retain(|at| *at != homeless);
         }
     }
+}
+
+/// Places the options `kept`, the important ones first. Those that fit nowhere whole are cut to fill what is left,
+/// if `split` allows it.
+fn fit(
+    fields: &[Field<'_>],
+    kept: &[usize],
+    room: [usize; 3],
+    split: bool,
+) -> Result<Vec<Vec<Piece>>, usize> {
+    const PARTS: [Part; 3] = [Part::Main, Part::File, Part::Sname];
+    let mut room = room;
+    let mut places = vec![Vec::new(); fields.len()];
+    let mut uncut = Vec::new();
+    for at in kept {
+        let (field, place) = fields.get(*at).zip(places.get_mut(*at)).ok_or(*at)?;
+        let cost = field.cost();
+        // What every client must understand is where every client looks.
+        let parts = if field.rank == Rank::Protocol { 1 } else { PARTS.len() };
+        match PARTS.into_iter().zip(&mut room).take(parts).find(|(_, room)| cost <= **room) {
+            Some((part, room)) => {
+                *room -= cost;
+                place.push((part, 0..field.value.as_slice().len()));
+            }
+            None => uncut.push(*at),
+        }
+    }
+    if let Some(at) = uncut.first().filter(|_| !split) {
+        return Err(*at);
+    }
+    for at in uncut {
+        let (field, place) = fields.get(at).zip(places.get_mut(at)).ok_or(at)?;
+        let len = field.value.as_slice().len();
+        let mut from = 0;
+        for (part, room) in PARTS.into_iter().zip(&mut room) {
+            while from < len && *room > 2 {
+                let piece = (len - from).min(*room - 2).min(255);
+                place.push((part, from..from + piece));
+                from += piece;
+                *room -= piece + 2;
+            }
+        }
+        if from < len || place.is_empty() {
+            return Err(at);
+        }
+    }
+    Ok(places)
 }
 
 fn write_head(head: &Head<'_>, bytes: &mut Vec<u8>) {
@@ -256,12 +318,15 @@ fn overlay(bytes: &mut [u8], at: usize, part: &[u8]) {
 }
 
 fn write_field(field: &Field<'_>, bytes: &mut Vec<u8>) {
-    let value = field.value.as_slice();
+    write_option(field.code, field.value.as_slice(), bytes);
+}
+
+fn write_option(code: u8, value: &[u8], bytes: &mut Vec<u8>) {
     if value.is_empty() {
-        bytes.extend_from_slice(&[field.code, 0]);
+        bytes.extend_from_slice(&[code, 0]);
     }
     for piece in value.chunks(255) {
-        bytes.extend_from_slice(&[field.code, piece.len() as u8]);
+        bytes.extend_from_slice(&[code, piece.len() as u8]);
         bytes.extend_from_slice(piece);
     }
 }

@@ -362,6 +362,51 @@ fn malformed_options_cost_a_phone_neither_its_class_nor_its_lease() {
 }
 
 #[test]
+fn a_long_client_identifier_costs_a_phone_no_option() {
+    for len in [7, 150, 180, 200, 220, 240, 254, 255] {
+        let mut id = vec![0xab; len];
+        id[0] = 0;
+        for link in [ON_VOICE, ON_NATIVE] {
+            let mut server = Server::lab();
+            let discover = Message::discover(AUDIOCODES)
+                .with(60, "Polycom-VVX410")
+                .with(61, &id)
+                .asking(&AUDIOCODES_LIST);
+            let reply = server.send(link, &discover).unwrap();
+            assert!(reply.bytes.len() <= 548);
+            let offer = Read::new(&reply.bytes);
+            for code in [1, 3, 6, 15, 42, 2, 160, 61] {
+                assert!(offer.option(code).is_some(), "{code} with an identifier of {len}");
+            }
+            assert_eq!(offer.option(61), Some(&id[..]));
+
+            // Here `file` is taken: what is merely asked for goes first.
+            let discover = Message::discover(AUDIOCODES)
+                .with(60, "440HD")
+                .with(61, &id)
+                .with(82, b"\x01\x04port")
+                .through(ip(if link == ON_VOICE { "10.250.1.1" } else { "10.0.0.1" }))
+                .asking(&AUDIOCODES_LIST);
+            let reply = server.send(link, &discover).unwrap();
+            assert!(reply.bytes.len() <= 548);
+            let offer = Read::new(&reply.bytes);
+            let vlan = (link == ON_NATIVE).then_some("100");
+            for code in [1, 6, 66, 67, 160] {
+                assert!(offer.option(code).is_some(), "{code} with an identifier of {len}");
+            }
+            assert_eq!(offer.text(132), vlan);
+            assert_eq!(offer.option(61), Some(&id[..]));
+            // With nothing left to go, `file` itself does.
+            assert_eq!(
+                offer.bytes[108..].starts_with(b"440hd.img\0"),
+                len < 254 || link == ON_VOICE
+            );
+            assert_eq!(offer.option(82), Some(&b"\x01\x04port"[..]));
+        }
+    }
+}
+
+#[test]
 fn a_phone_without_option_55_gets_all_that_there_is() {
     let mut server = Server::lab();
     let offer = server.reply(ON_VOICE, &Message::discover(AUDIOCODES).with(60, "440HD"));

@@ -168,6 +168,62 @@ fn what_does_not_fit_goes_to_file_and_sname_and_the_relays_option_stays_last_out
 }
 
 #[test]
+fn an_option_longer_than_any_part_is_cut_over_all_of_them_in_the_order_clients_join() {
+    let long: Vec<u8> = (0..400).map(|n| n as u8).collect();
+    let fields = [field(53, &[5], Rank::Protocol), field(43, &long, Rank::Asked)];
+    let encoded = encode(&head(b""), &fields, Some(b"\x01\x01p"), 548);
+    assert_eq!(encoded.dropped, []);
+    assert_eq!(encoded.bytes.len(), 548);
+    assert_eq!(encoded.bytes[240..248], [53, 1, 5, 52, 1, 1, 43, 255]);
+    assert_eq!(encoded.bytes[108], 43);
+    assert_eq!(encoded.bytes[548 - 6..], *b"\x52\x03\x01\x01p\xff");
+    let read = Read::new(&encoded.bytes);
+    assert_eq!(read.codes(), [53, 52, 43, 82]);
+    assert_eq!(read.option(43), Some(&long[..]));
+}
+
+#[test]
+fn one_option_that_fits_nowhere_takes_no_other_along() {
+    let long = [7; 600];
+    let fields = [
+        field(53, &[5], Rank::Protocol),
+        field(43, &long, Rank::Asked),
+        field(42, &[1; 4], Rank::Asked),
+        field(160, b"http://p", Rank::Always),
+        field(2, &[2; 4], Rank::Asked),
+    ];
+    let encoded = encode(&head(b"440hd.img"), &fields, None, 548);
+    assert_eq!(encoded.dropped, [43]);
+    assert_eq!(Read::new(&encoded.bytes).codes(), [53, 42, 160, 2]);
+}
+
+#[test]
+fn what_makes_a_reply_a_reply_stays_outside_of_file_and_sname() {
+    for len in [180, 255, 300, 512] {
+        let id = vec![9; len];
+        let fields = [
+            field(53, &[5], Rank::Protocol),
+            field(54, &[1; 4], Rank::Protocol),
+            field(51, &[2; 4], Rank::Protocol),
+            field(160, &[3; 50], Rank::Always),
+            field(15, &[4; 60], Rank::Usual),
+            field(61, &id, Rank::Protocol),
+        ];
+        let encoded = encode(&head(b""), &fields, Some(&[5; 20]), 548);
+        let read = Read::new(&encoded.bytes);
+        assert_eq!(encoded.dropped, [], "{len}");
+        assert_eq!(read.option(160), Some(&[3; 50][..]));
+        assert_eq!(read.option(61), Some(&id[..]));
+        // Only an identifier too long for all parts together makes a reply longer than the client takes.
+        assert_eq!(encoded.bytes.len() > 548, len == 512, "{len}");
+        assert!(encoded.bytes.ends_with(&[5, 255]) || encoded.bytes.len() == 300);
+        for code in [53, 54, 51] {
+            assert!(encoded.bytes[240..].windows(2).any(|pair| pair[0] == code));
+        }
+    }
+}
+
+#[test]
 fn the_least_important_option_is_left_off_first() {
     let long = [7; 200];
     let fields = [
