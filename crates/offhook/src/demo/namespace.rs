@@ -6,12 +6,16 @@ use std::io;
 use std::sync::mpsc;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use super::error::{Context, Error};
 use super::net::Net;
 
 type Job = Box<dyn FnOnce(&Net) + Send>;
+
+/// What to do when the kernel has no room for another one.
+const LIMIT: &str = "raise the kernel's limit: sysctl user.max_net_namespaces=1024";
 
 /// A network namespace.
 #[derive(Debug)]
@@ -44,8 +48,10 @@ impl Namespace {
         let live = move || {
             let open = || {
                 if fresh {
-                    unshare(CloneFlags::CLONE_NEWNET)
-                        .context(format_args!("make the network namespace `{name}`"))?;
+                    let made = unshare(CloneFlags::CLONE_NEWNET);
+                    let full = made == Err(Errno::ENOSPC);
+                    made.context(format_args!("make the network namespace `{name}`"))
+                        .map_err(|error| if full { error.hint(LIMIT) } else { error })?;
                 }
                 let file = File::open("/proc/thread-self/ns/net")
                     .context(format_args!("open the network namespace `{name}`"))?;
