@@ -27,17 +27,14 @@ impl DomainName {
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
-    /// `self` as a name relative to `zone`: a text without a dot is completed, `a.b` is too unless it already
-    /// ends in the zone or in a dot.
+    /// The full name that `text` stands for in `zone`: a single label is completed with the zone, a name with a
+    /// dot in it is taken to be full.
     ///
     /// # Errors
     /// As [`DomainName::from_str`].
     pub fn qualify(text: &str, zone: &DomainName) -> Result<Self, ParseNameError> {
-        if text.ends_with('.') {
-            return text.parse();
-        }
         let name: DomainName = text.parse()?;
-        if name.is_within(zone) { Ok(name) } else { format!("{name}.{zone}").parse() }
+        if text.contains('.') { Ok(name) } else { format!("{name}.{zone}").parse() }
     }
 }
 
@@ -117,7 +114,9 @@ mod tests {
         for text in ["vm40ic1", "VM40IC1", "vm40ic1.lab.voip", "vm40ic1.lab.voip."] {
             assert_eq!(DomainName::qualify(text, &zone), Ok(name("vm40ic1.lab.voip")), "{text}");
         }
-        assert_eq!(DomainName::qualify("ntp.example.", &zone), Ok(name("ntp.example")));
+        for text in ["ntp.example", "ntp.example."] {
+            assert_eq!(DomainName::qualify(text, &zone), Ok(name("ntp.example")));
+        }
         assert!(!name("notlab.voip").is_within(&zone));
         assert!(zone.is_within(&zone));
     }
