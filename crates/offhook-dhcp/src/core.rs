@@ -43,11 +43,12 @@ pub struct Ticket(pub(crate) u64);
 pub enum Destination {
     /// To the relay, by the kernel's routes.
     Relay(SocketAddrV4),
-    /// To a client that has its address and answers ARP, by the kernel's routes.
+    /// To a client that has its address, elsewhere than on the link, by the kernel's routes.
     Unicast(SocketAddrV4),
     /// To 255.255.255.255:68 on the link the message came from.
     Broadcast,
-    /// To a client that does not answer ARP yet: an Ethernet frame on the link the message came from.
+    /// To a client on the link the message came from, without asking for its hardware address: it does not answer
+    /// ARP yet, or need not.
     Frame {
         /// Destination of the frame.
         hardware: Mac,
@@ -65,7 +66,7 @@ pub struct Reply {
     pub to: Destination,
     /// OFFER, ACK or NAK.
     pub message: MessageType,
-    /// The source address it must have: the server identifier, where the link has it.
+    /// The source address it must have: the one of ours that the message was sent to, else the link's.
     pub from: Ipv4Addr,
 }
 

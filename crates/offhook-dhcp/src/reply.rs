@@ -109,8 +109,16 @@ fn relay(giaddr: Ipv4Addr) -> Destination {
     Destination::Relay(SocketAddrV4::new(giaddr, SERVER_PORT))
 }
 
-fn unicast(address: Ipv4Addr) -> Destination {
-    Destination::Unicast(SocketAddrV4::new(address, CLIENT_PORT))
+/// To a client that has its address. One on the link the message came from is written to by its hardware address: an
+/// ARP request for every renewal would cost more than the reply, and the kernel keeps no more than a thousand.
+fn unicast(context: &Context<'_>, address: Ipv4Addr) -> Destination {
+    let header = &context.request.header;
+    let link_scope = context.link.scope.and_then(|id| context.setup.site.scope(id));
+    let is_near = link_scope.is_some_and(|scope| scope.subnet.contains(address));
+    match header.hardware.mac().filter(|_| is_near && !header.is_relayed()) {
+        Some(hardware) => Destination::Frame { hardware, address },
+        None => Destination::Unicast(SocketAddrV4::new(address, CLIENT_PORT)),
+    }
 }
 
 /// RFC 2131, 4.1: the relay, else the address the client has, else broadcast if it says so, else the address it is
@@ -120,7 +128,7 @@ fn to_lessee(context: &Context<'_>, yiaddr: Ipv4Addr) -> Destination {
     if header.is_relayed() {
         relay(header.giaddr)
     } else if !header.ciaddr.is_unspecified() {
-        unicast(header.ciaddr)
+        unicast(context, header.ciaddr)
     } else if header.flags.broadcast() {
         Destination::Broadcast
     } else if let Some(hardware) = header.hardware.mac() {
@@ -135,11 +143,11 @@ fn to_lessee(context: &Context<'_>, yiaddr: Ipv4Addr) -> Destination {
 fn to_informer(context: &Context<'_>) -> Destination {
     let header = &context.request.header;
     if !header.ciaddr.is_unspecified() {
-        unicast(header.ciaddr)
+        unicast(context, header.ciaddr)
     } else if header.is_relayed() {
         relay(header.giaddr)
     } else {
-        unicast(*context.arrival.source.ip())
+        unicast(context, *context.arrival.source.ip())
     }
 }
 
@@ -153,5 +161,5 @@ fn finish(
     let request = context.request;
     let relay = request.option(code::RELAY_AGENT);
     let Encoded { bytes, dropped } = encode(head, fields, relay, request.reply_limit());
-    (Reply { bytes, to, message, from: context.link.address }, dropped)
+    (Reply { bytes, to, message, from: context.here }, dropped)
 }

@@ -32,6 +32,9 @@ impl Recognition {
 pub struct Trace {
     /// The message type that came in.
     pub message: Option<MessageType>,
+    /// The state of the client that it tells of (RFC 2131, figure 5): `discover`, `selecting`, `init-reboot`,
+    /// `renewing`, `rebinding`, or `inform`. There for every reply.
+    pub reason: Option<&'static str>,
     /// Transaction id.
     pub xid: Option<u32>,
     /// `htype` and `chaddr`.

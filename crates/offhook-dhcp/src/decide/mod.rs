@@ -34,6 +34,8 @@ pub(crate) struct Context<'a> {
     /// Index in `Site::phones`, and the phone.
     pub(crate) phone: Option<(usize, &'a Phone)>,
     pub(crate) plan: Cow<'a, Plan>,
+    /// The address of ours that the message was sent to, or else the link's: where replies come from.
+    pub(crate) here: Ipv4Addr,
     /// What our replies call us: what the relay wants (RFC 5107), else what the client calls us, if that is one of
     /// our addresses.
     pub(crate) server_id: Ipv4Addr,
@@ -46,6 +48,7 @@ impl Context<'_> {
             client,
             hardware: self.request.header.hardware,
             phone: self.phone.map(|(at, _)| at),
+            class: self.class,
         }
     }
 
@@ -127,6 +130,7 @@ pub(crate) fn decide(
     mut trace: Trace,
 ) -> Decision {
     trace.message = Some(request.message);
+    trace.reason = state(setup, arrival, request);
     trace.host_name = request.host_name().map(Box::from);
     let context = match prepare(setup, now, arrival, request, &mut trace) {
         Ok(context) => context,
@@ -138,6 +142,7 @@ pub(crate) fn decide(
     if !ends && !context.is_served() {
         return silence(NoReply::NotServed, trace);
     }
+    table.settle(now, context.scope);
     let outcome = if request.message == MessageType::Inform {
         inform::inform(&context)
     } else {
@@ -160,6 +165,22 @@ pub(crate) fn decide(
 
 fn silence(reason: NoReply, trace: Trace) -> Decision {
     Decision { reply: Err(reason), writes: Vec::new(), ticket: None, trace }
+}
+
+/// The state of the client that a message tells of (RFC 2131, figure 5); `None` for one that ends a lease.
+fn state(setup: &Setup, arrival: &Arrival, request: &Request<'_>) -> Option<&'static str> {
+    match request.message {
+        MessageType::Discover => Some("discover"),
+        MessageType::Inform => Some("inform"),
+        MessageType::Request => {
+            // What a relay forwards was broadcast, unless it had the client write to it (RFC 5107).
+            let to_us_alone = setup.is_ours(arrival.destination)
+                && (!request.header.is_relayed()
+                    || request.relay_address(code::SERVER_ID_OVERRIDE).is_some());
+            request::state(request, to_us_alone)
+        }
+        _ => None,
+    }
 }
 
 /// Classifies the client and selects its scope.
@@ -185,6 +206,10 @@ fn prepare<'a>(
         .find(&setup.site, scope, recognised.class, phone.map(|(_, phone)| phone))
         .ok_or(NoReply::NoScope)?;
     let named = request.address(code::SERVER_ID).filter(|server| setup.is_ours(*server));
+    // A relay may know us by the address of another link: that is the one it gets answers from, and that its clients
+    // can reach.
+    let here = Some(arrival.destination).filter(|address| setup.is_ours(*address));
+    let here = here.unwrap_or(link.address);
     Ok(Context {
         now,
         setup,
@@ -196,10 +221,8 @@ fn prepare<'a>(
         class: recognised.class,
         phone,
         plan,
-        server_id: request
-            .relay_address(code::SERVER_ID_OVERRIDE)
-            .or(named)
-            .unwrap_or(link.address),
+        here,
+        server_id: request.relay_address(code::SERVER_ID_OVERRIDE).or(named).unwrap_or(here),
     })
 }
 

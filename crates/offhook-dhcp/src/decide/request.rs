@@ -7,7 +7,7 @@ use offhook_model::ClientId;
 use super::{Context, Outcome};
 use crate::NoReply;
 use crate::table::{Asker, Standing, Table};
-use crate::wire::code;
+use crate::wire::{Request, code};
 
 /// What a REQUEST means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,16 +27,10 @@ pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientI
         table.withdraw(&asker);
         return Outcome::Silence(NoReply::OtherServer);
     }
-    let ciaddr = Some(request.header.ciaddr).filter(|address| !address.is_unspecified());
-    let wanted = request.address(code::REQUESTED_ADDRESS);
-    let names_server = request.address(code::SERVER_ID).is_some();
-    // Some clients name the server in a renewal too; then there is no option 50.
-    let (intent, address) = match (names_server, wanted, ciaddr) {
-        (true, Some(address), _) => (Intent::Selecting, address),
-        (_, _, Some(address)) => (Intent::Extending, address),
-        (false, Some(address), None) => (Intent::InitReboot, address),
-        (_, None, None) => return Outcome::Silence(NoReply::NoAddress),
+    let Some((intent, address)) = intent(request) else {
+        return Outcome::Silence(NoReply::NoAddress);
     };
+    let names_server = request.address(code::SERVER_ID).is_some();
     if table.is_unsettled_elsewhere(&asker, address) {
         return Outcome::Silence(NoReply::Unsettled);
     }
@@ -55,6 +49,30 @@ pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientI
         }
         Err(outcome) => outcome,
     }
+}
+
+/// What a REQUEST means, and the address it is about; `None` when it names none.
+fn intent(request: &Request<'_>) -> Option<(Intent, Ipv4Addr)> {
+    let ciaddr = Some(request.header.ciaddr).filter(|address| !address.is_unspecified());
+    let wanted = request.address(code::REQUESTED_ADDRESS);
+    let names_server = request.address(code::SERVER_ID).is_some();
+    // Some clients name the server in a renewal too; then there is no option 50.
+    match (names_server, wanted, ciaddr) {
+        (true, Some(address), _) => Some((Intent::Selecting, address)),
+        (_, _, Some(address)) => Some((Intent::Extending, address)),
+        (false, Some(address), None) => Some((Intent::InitReboot, address)),
+        (_, None, None) => None,
+    }
+}
+
+/// The state of a client that sends a REQUEST, `to_us_alone` or as a broadcast.
+pub(super) fn state(request: &Request<'_>, to_us_alone: bool) -> Option<&'static str> {
+    intent(request).map(|(intent, _)| match intent {
+        Intent::Selecting => "selecting",
+        Intent::InitReboot => "init-reboot",
+        Intent::Extending if to_us_alone => "renewing",
+        Intent::Extending => "rebinding",
+    })
 }
 
 /// Whether the client may have the address.

@@ -288,7 +288,8 @@ fn a_soft_phone_that_informs_gets_160_and_no_lease() {
         server.decide_from(ON_NATIVE, "10.0.0.42:68".parse().unwrap(), BROADCAST, &inform.bytes());
     assert!(decision.writes.is_empty() && decision.ticket.is_none());
     let reply = decision.reply.unwrap();
-    assert_eq!(reply.to, Destination::Unicast("10.0.0.42:68".parse().unwrap()));
+    let address = ip("10.0.0.42");
+    assert_eq!(reply.to, Destination::Frame { hardware: ELSEWHERE, address });
     assert_bytes(
         &reply.bytes,
         "02010600 12345678 0000 0000 0a00002a 00000000 00000000 00000000

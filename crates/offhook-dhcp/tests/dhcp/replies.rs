@@ -22,8 +22,10 @@ fn a_reply_goes_to_the_relay_else_to_ciaddr_else_broadcast_else_to_the_new_addre
     let relayed = plain.clone().broadcast().through(ip("10.250.1.1"));
     assert_eq!(to(ON_NATIVE, &relayed), relay("10.250.1.1"));
     let renewal = Message::request(mac(1)).broadcast().using(address);
+    // On its link no ARP request is needed; from afar, routes are.
+    assert_eq!(to(ON_VOICE, &renewal), Destination::Frame { hardware: mac(1), address });
     let unicast = Destination::Unicast("10.250.1.20:68".parse().unwrap());
-    assert_eq!(to(ON_VOICE, &renewal), unicast);
+    assert_eq!(to(ON_NATIVE, &renewal), unicast);
     let relayed = renewal.through(ip("10.250.1.1"));
     assert_eq!(to(ON_VOICE, &relayed), relay("10.250.1.1"));
     // Not Ethernet: there is no frame we could make.
@@ -31,6 +33,64 @@ fn a_reply_goes_to_the_relay_else_to_ciaddr_else_broadcast_else_to_the_new_addre
     infiniband[1] = 32;
     let decision = server.decide(ON_VOICE, &infiniband);
     assert_eq!(decision.reply.unwrap().to, Destination::Broadcast);
+    infiniband[12..16].copy_from_slice(&ip("10.250.1.77").octets());
+    infiniband[242] = 8;
+    let decision = server.decide(ON_VOICE, &infiniband);
+    let unicast = Destination::Unicast("10.250.1.77:68".parse().unwrap());
+    assert_eq!(decision.reply.unwrap().to, unicast);
+}
+
+#[test]
+fn a_relay_is_answered_from_the_address_of_ours_that_it_wrote_to() {
+    let mut server = Server::lab();
+    let relay: SocketAddrV4 = "10.0.0.1:67".parse().unwrap();
+    let mut told = |message: &Message, to| {
+        let decision = server.decide_from(ON_VOICE, relay, to, &message.bytes());
+        server.commit(&decision);
+        let reply = decision.reply.unwrap();
+        let read = Read::new(&reply.bytes);
+        let server_id = <[u8; 4]>::try_from(read.option(54).unwrap()).unwrap();
+        (read.message_type(), reply.from, server_id.into())
+    };
+    let relayed = |kind| Message::new(kind, mac(1)).through(ip("10.0.0.1"));
+    assert_eq!(told(&relayed(1), NATIVE_ADDRESS), (2, NATIVE_ADDRESS, NATIVE_ADDRESS));
+    assert_eq!(told(&relayed(1), VOICE_ADDRESS), (2, VOICE_ADDRESS, VOICE_ADDRESS));
+    assert_eq!(told(&relayed(1), BROADCAST), (2, VOICE_ADDRESS, VOICE_ADDRESS));
+    // The relay's own wish goes before (RFC 5107), in the option alone.
+    let override_ = relayed(1).with(82, b"\x0b\x04\x0a\x00\x00\x01");
+    assert_eq!(told(&override_, NATIVE_ADDRESS), (2, NATIVE_ADDRESS, ip("10.0.0.1")));
+    let request = relayed(3).with(50, [10, 0, 0, 100]).with(54, NATIVE_ADDRESS.octets());
+    assert_eq!(told(&request, NATIVE_ADDRESS), (5, NATIVE_ADDRESS, NATIVE_ADDRESS));
+    let nak = relayed(3).with(50, [9, 9, 9, 9]);
+    assert_eq!(told(&nak, NATIVE_ADDRESS), (6, NATIVE_ADDRESS, NATIVE_ADDRESS));
+}
+
+#[test]
+fn every_reply_has_the_state_of_its_client_as_a_reason() {
+    let mut server = Server::lab();
+    let home = ip("10.250.1.20");
+    let mut reason = |message: &Message, to| {
+        let source = SocketAddrV4::new(message.ciaddr, 68);
+        let decision = server.decide_from(ON_VOICE, source, to, &message.bytes());
+        server.commit(&decision);
+        assert!(decision.reply.is_ok());
+        decision.trace.reason.unwrap()
+    };
+    let request = Message::request(mac(1));
+    let wanting = request.clone().with(50, home.octets());
+    let selecting = wanting.clone().with(54, VOICE_ADDRESS.octets());
+    let using = request.using(home);
+    assert_eq!(reason(&Message::discover(mac(1)), BROADCAST), "discover");
+    assert_eq!(reason(&selecting, BROADCAST), "selecting");
+    assert_eq!(reason(&wanting, BROADCAST), "init-reboot");
+    assert_eq!(reason(&using, VOICE_ADDRESS), "renewing");
+    assert_eq!(reason(&using, BROADCAST), "rebinding");
+    let relayed = using.through(ip("10.250.1.1"));
+    assert_eq!(reason(&relayed, VOICE_ADDRESS), "rebinding");
+    let written_to = relayed.with(82, b"\x0b\x04\x0a\xfa\x01\x01");
+    assert_eq!(reason(&written_to, VOICE_ADDRESS), "renewing");
+    assert_eq!(reason(&Message::inform(mac(1), home), BROADCAST), "inform");
+    assert_eq!(reason(&Message::request(mac(1)).with(50, [9; 4]), BROADCAST), "init-reboot");
 }
 
 #[test]
@@ -99,7 +159,8 @@ fn an_inform_is_answered_to_its_address_even_through_a_relay_else_the_way_it_cam
     assert_eq!(to(&mut server, &blank.clone().through(ip("10.0.0.1"))), relay("10.0.0.1"));
     let source = "10.250.1.200:68".parse().unwrap();
     let decision = server.decide_from(ON_VOICE, source, BROADCAST, &blank.bytes());
-    assert_eq!(decision.reply.unwrap().to, unicast("10.250.1.200"));
+    let near = Destination::Frame { hardware: mac(1), address: ip("10.250.1.200") };
+    assert_eq!(decision.reply.unwrap().to, near);
     assert_eq!(server.send(ON_VOICE, &blank), Err(NoReply::NoReturnAddress));
 }
 
