@@ -20,5 +20,4 @@ pub use dhcproto::v4::MessageType;
 
 pub use crate::core::{Arrival, Core, Decision, Destination, Link, Outline, Reply, Ticket};
 pub use crate::reason::NoReply;
-pub use crate::table::DECLINE_HOLD;
 pub use crate::trace::{Recognition, Trace};

@@ -79,7 +79,7 @@ impl Default for Dhcp {
     fn default() -> Self {
         Self {
             decline_hold: Duration::from_secs(24 * 3600),
-            offer_hold: Duration::from_secs(60),
+            offer_hold: Duration::from_secs(30),
             subnet_selection: false,
             probe_wait: Duration::from_millis(500),
             client_rate: 10,

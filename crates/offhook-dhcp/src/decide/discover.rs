@@ -20,7 +20,7 @@ pub(super) fn discover(context: &Context<'_>, table: &mut Table, client: &Client
     let wish = wishes.into_iter().flatten().find(|address| {
         matches!(table.standing(context.now, &asker, *address), Standing::Own | Standing::Free)
     });
-    match wish.or_else(|| table.next_free(context.now, context.scope)) {
+    match wish.or_else(|| table.next_free(context.now, &asker)) {
         Some(address) => {
             table.hold(context.now, &asker, address);
             Outcome::Offer(address)

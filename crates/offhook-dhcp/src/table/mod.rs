@@ -15,7 +15,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use offhook_model::{
-    ClientId, Event, HardwareAddress, Lease, LeaseState, LeaseWrite, ScopeId, Site, Time,
+    AddressRange, ClassId, ClientId, Event, HardwareAddress, Lease, LeaseState, LeaseWrite,
+    ScopeId, Site, Time,
 };
 
 use directory::{Directory, Key};
@@ -27,9 +28,6 @@ use pool::Pools;
 use crate::scope::Subnets;
 use crate::{Outline, Ticket};
 
-/// How long a declined address is withheld from everyone.
-pub const DECLINE_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// A client that asks for an address, as far as the table is concerned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker<'a> {
@@ -38,6 +36,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) hardware: HardwareAddress,
     /// Index of the phone in the inventory.
     pub(crate) phone: Option<usize>,
+    /// What it was recognised as.
+    pub(crate) class: Option<ClassId>,
 }
 
 /// What an address is to a client.
@@ -51,7 +51,8 @@ pub(crate) enum Standing {
     Taken,
     /// Declined; withheld from everyone.
     Withheld,
-    /// Not an address to be leased to this client: outside the pools, excluded, or kept for a phone.
+    /// Not an address to be leased to this client: outside the pools, excluded, kept for a phone or
+    /// for clients that are known.
     NotLeasable,
 }
 
@@ -76,6 +77,10 @@ pub(crate) struct Table {
     offers: Offers,
     pending: Pending,
     scopes: Vec<Pools>,
+    /// The ranges of all scopes in order of address, and the index of the scope each is of.
+    ranges: Vec<(AddressRange, u16)>,
+    /// How long a declined address is withheld from everyone.
+    decline_hold: Duration,
     /// Addresses whose decline could not be written. It is written with the next lease of the client that declined
     /// them: else, after a crash, that client would hold two.
     unwritten: HashSet<Ipv4Addr>,
@@ -90,9 +95,11 @@ impl Table {
         let mut table = Self {
             names: Names::default(),
             entries: Directory::with_capacity(leases.len()),
-            offers: Offers::new(),
+            offers: Offers::new(site.dhcp.offer_hold),
             pending: Pending::default(),
             scopes: Vec::new(),
+            ranges: Vec::new(),
+            decline_hold: site.dhcp.decline_hold,
             unwritten: HashSet::new(),
         };
         for lease in &leases {
@@ -101,14 +108,15 @@ impl Table {
             table.supersede(&entry);
             table.entries.insert(entry);
         }
-        table.scopes = site.scopes.iter().map(|scope| Pools::new(site, scope)).collect();
-        table.enqueue_all();
+        table.set_scopes(site.scopes.iter().map(|scope| Pools::new(site, scope)).collect());
         table
     }
 
     /// Takes over a new configuration. Leases stay, offers are forgotten: their clients are served by the REQUEST
     /// all the same.
     pub(crate) fn set_site(&mut self, site: &Site, subnets: &Subnets) {
+        self.decline_hold = site.dhcp.decline_hold;
+        self.offers.set_hold(site.dhcp.offer_hold);
         let scopes: Vec<_> = site.scopes.iter().map(|scope| Pools::new(site, scope)).collect();
         let unmoved = scopes.len() == self.scopes.len()
             && scopes.iter().zip(&self.scopes).all(|(new, old)| new.same_rules(old))
@@ -116,7 +124,7 @@ impl Table {
         if unmoved {
             return;
         }
-        self.offers = Offers::new();
+        self.offers = Offers::new(site.dhcp.offer_hold);
         let mut entries: Vec<_> = self.entries.drain().collect();
         entries.sort_unstable_by_key(|entry| (entry.since, entry.address));
         self.entries = Directory::with_capacity(entries.len());
@@ -127,7 +135,21 @@ impl Table {
         for entry in self.pending.values_mut() {
             entry.scope = scope_of(subnets, entry.address);
         }
+        self.set_scopes(scopes);
+    }
+
+    fn set_scopes(&mut self, scopes: Vec<Pools>) {
+        let ranges = |(at, pools): (usize, &Pools)| {
+            let scope = u16::try_from(at).unwrap_or(NO_SCOPE);
+            pools.ranges().map(|range| (range, scope)).collect::<Vec<_>>()
+        };
+        self.ranges = scopes.iter().enumerate().flat_map(ranges).collect();
+        self.ranges.sort_unstable_by_key(|(range, _)| range.first());
         self.scopes = scopes;
+        let changing: Vec<_> = self.pending.changing().collect();
+        for address in changing {
+            self.count_change(address, true);
+        }
         self.enqueue_all();
     }
 
@@ -237,7 +259,7 @@ impl Table {
                 return Standing::Taken;
             }
         }
-        if !is_for_it && !pools.is_dynamic(address) {
+        if !is_for_it && !pools.admits(asker, address) {
             return Standing::NotLeasable;
         }
         if self.offers.is_held_for_another(address, asker.scope.0, asker.client)
@@ -245,40 +267,85 @@ impl Table {
         {
             return Standing::Taken;
         }
-        if own { Standing::Own } else { Standing::Free }
-    }
-
-    /// Finds an address that has been free for as long as any, in time that does not depend on how many there are.
-    pub(crate) fn next_free(&mut self, now: Time, scope: ScopeId) -> Option<Ipv4Addr> {
-        let found = self.next_in_order(now, scope);
-        if found.is_some() || self.expire_offers(now, 1024) == 0 {
-            return found;
+        if own {
+            Standing::Own
+        } else if is_for_it
+            || self.offers.is_held(address)
+            || self.is_known(asker)
+            || pools.has_room_for_strangers()
+        {
+            Standing::Free
+        } else {
+            Standing::NotLeasable
         }
-        self.next_in_order(now, scope)
     }
 
-    fn next_in_order(&mut self, now: Time, scope: ScopeId) -> Option<Ipv4Addr> {
+    /// Whether a client is recognised, or has been here before.
+    fn is_known(&self, asker: &Asker<'_>) -> bool {
+        asker.phone.is_some() || asker.class.is_some() || self.address_of(asker).is_some()
+    }
+
+    /// Finds an address for a client that has none, in time that does not depend on how many there are: one that has
+    /// been free for as long as any, else one whose offer has been waiting for long.
+    pub(crate) fn next_free(&mut self, now: Time, asker: &Asker<'_>) -> Option<Ipv4Addr> {
+        let known = self.is_known(asker);
+        if known || self.scopes.get(usize::from(asker.scope.0))?.has_room_for_strangers() {
+            let found = self.next_in_order(now, asker);
+            if found.is_some() {
+                return found;
+            }
+            if self.expire_offers(now, 1024) > 0
+                && let Some(found) = self.next_in_order(now, asker)
+            {
+                return Some(found);
+            }
+        }
+        let pools = self.scopes.get(usize::from(asker.scope.0))?;
+        let unclaimed = pools.unclaimed(now, asker, known)?;
+        self.drop_offer(unclaimed);
+        Some(unclaimed)
+    }
+
+    fn next_in_order(&mut self, now: Time, asker: &Asker<'_>) -> Option<Ipv4Addr> {
         let Self { entries, offers, pending, scopes, .. } = self;
-        scopes.get_mut(usize::from(scope.0))?.next(now, |address| {
+        scopes.get_mut(usize::from(asker.scope.0))?.next(now, asker, |address| {
             entries.at(address).is_some() || offers.is_held(address) || pending.is_changing(address)
         })
     }
 
+    /// Counts what has become free in a scope, a bounded number of addresses.
+    pub(crate) fn settle(&mut self, now: Time, scope: ScopeId) {
+        const STEP: usize = 16;
+        if let Some(pools) = self.scopes.get_mut(usize::from(scope.0)) {
+            pools.settle(now, STEP);
+        }
+    }
+
     /// Holds an address for a client, in the place of what was held for it before.
     pub(crate) fn hold(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) {
-        if self.offer_of(asker).is_some_and(|other| other != address) {
-            self.withdraw(asker);
-        }
+        self.withdraw(asker);
+        self.drop_offer(address);
         self.dequeue(asker.scope.0, address);
-        self.offers.hold(now, asker.scope.0, asker.client, address);
+        let known = self.is_known(asker);
+        self.offers.hold(now, asker.scope.0, asker.client, address, known);
+        if let Some(pools) = self.scopes.get_mut(usize::from(asker.scope.0)) {
+            pools.count_offer(address, now, known, true);
+        }
     }
 
     /// Drops the offer to a client, if there is one.
     pub(crate) fn withdraw(&mut self, asker: &Asker<'_>) {
         if let Some(address) = self.offer_of(asker) {
-            self.offers.drop(address);
-            self.enqueue(asker.scope.0, address);
+            self.drop_offer(address);
         }
+    }
+
+    fn drop_offer(&mut self, address: Ipv4Addr) {
+        let Some(offer) = self.offers.drop(address) else { return };
+        if let Some(pools) = self.scopes.get_mut(usize::from(offer.scope)) {
+            pools.count_offer(address, offer.since, offer.known, false);
+        }
+        self.enqueue(offer.scope, address);
     }
 
     /// Drops at most `limit` offers whose time is over; tells how many it were.
@@ -287,10 +354,7 @@ impl Table {
         while dropped < limit
             && let Some(address) = self.offers.overdue(now)
         {
-            self.offers.drop(address);
-            if let Some(scope) = self.scope_index(address) {
-                self.enqueue(scope, address);
-            }
+            self.drop_offer(address);
             dropped += 1;
         }
         dropped
@@ -352,7 +416,7 @@ impl Table {
         }
         let (scope, client) = (ScopeId(entry.scope), entry.record.client());
         let hardware = entry.record.hardware();
-        let holder = Asker { scope, client: &client, hardware, phone: None };
+        let holder = Asker { scope, client: &client, hardware, phone: None, class: None };
         self.end(now, &holder, address, Meaning::Released)
     }
 
@@ -380,7 +444,7 @@ impl Table {
         let mut entry = entry.clone();
         entry.since = now;
         (entry.state, entry.expires) = match meaning {
-            Meaning::Declined => (LeaseState::Declined, now + DECLINE_HOLD),
+            Meaning::Declined => (LeaseState::Declined, now + self.decline_hold),
             Meaning::Released | Meaning::Acknowledged => (LeaseState::Released, now),
         };
         if self.offer_of(asker) == Some(address) {
@@ -400,10 +464,8 @@ impl Table {
             .or_else(|| self.entries.at(change.address))
             .map(|entry| entry.to_lease(&self.names));
         for address in change.addresses() {
-            if self.pending.committed(ticket, address).last
-                && let Some(scope) = self.scope_index(address)
-            {
-                self.enqueue(scope, address);
+            if self.pending.committed(ticket, address).last {
+                self.settled(address);
             }
         }
         let event = lease.map(|lease| match change.meaning {
@@ -429,17 +491,34 @@ impl Table {
                     None => self.entries.remove(address),
                 };
             }
-            if settled.last
-                && let Some(scope) = self.scope_index(address)
-            {
-                self.enqueue(scope, address);
+            if settled.last {
+                self.settled(address);
             }
+        }
+    }
+
+    /// No change of an address is on its way any more.
+    fn settled(&mut self, address: Ipv4Addr) {
+        self.count_change(address, false);
+        if let Some(scope) = self.scope_index(address) {
+            self.enqueue(scope, address);
+        }
+    }
+
+    fn count_change(&mut self, address: Ipv4Addr, on: bool) {
+        if let Some(scope) = self.scope_index(address)
+            && let Some(pools) = self.scopes.get_mut(usize::from(scope))
+        {
+            pools.count_change(address, on);
         }
     }
 
     /// Replaces the entry of an address, remembering the old one.
     fn put(&mut self, ticket: Ticket, scope: u16, address: Ipv4Addr, entry: Option<Entry>) {
         self.dequeue(scope, address);
+        if !self.pending.is_changing(address) {
+            self.count_change(address, true);
+        }
         self.unwritten.remove(&address);
         let old = match entry {
             Some(entry) => self.entries.insert(entry),
@@ -474,10 +553,11 @@ impl Table {
         }
     }
 
-    /// The scope that gives out an address.
+    /// The scope one of whose pools has an address.
     fn scope_index(&self, address: Ipv4Addr) -> Option<u16> {
-        let at = self.scopes.iter().position(|pools| pools.gives_out(address))?;
-        u16::try_from(at).ok()
+        let after = self.ranges.partition_point(|(range, _)| range.first() <= address);
+        let (range, scope) = self.ranges.get(after.checked_sub(1)?)?;
+        range.contains(address).then_some(*scope)
     }
 }
 

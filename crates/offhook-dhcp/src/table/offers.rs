@@ -8,15 +8,17 @@ use offhook_model::{ClientId, Time};
 
 use super::directory::{Directory, Held, Key};
 
-/// How long an offer is held. Clients that collect offers (Polycom) choose within some ten seconds.
-pub(crate) const HOLD: Duration = Duration::from_secs(60);
-
 /// An address held for a client.
 pub(crate) struct Offer {
-    address: Ipv4Addr,
-    scope: u16,
+    pub(crate) address: Ipv4Addr,
+    /// Index of the scope.
+    pub(crate) scope: u16,
     client: ClientId,
+    /// When it was last offered.
+    pub(crate) since: Time,
     until: Time,
+    /// Whether the client was recognised, or has been here before.
+    pub(crate) known: bool,
 }
 
 impl Held for Offer {
@@ -33,11 +35,18 @@ impl Held for Offer {
 pub(crate) struct Offers {
     held: Directory<Offer>,
     ends: BTreeSet<(Time, Ipv4Addr)>,
+    /// How long an offer is held. Clients that collect offers (Polycom) choose within some ten seconds.
+    hold: Duration,
 }
 
 impl Offers {
-    pub(crate) fn new() -> Self {
-        Self { held: Directory::new(), ends: BTreeSet::new() }
+    pub(crate) fn new(hold: Duration) -> Self {
+        Self { held: Directory::new(), ends: BTreeSet::new(), hold }
+    }
+
+    /// Holds offers from now on for so long.
+    pub(crate) fn set_hold(&mut self, hold: Duration) {
+        self.hold = hold;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -67,25 +76,38 @@ impl Offers {
         self.held.at(address).is_some_and(|offer| offer.key() != Some(Key::new(scope, client)))
     }
 
-    /// Holds an address that nobody else has.
-    pub(crate) fn hold(&mut self, now: Time, scope: u16, client: &ClientId, address: Ipv4Addr) {
-        self.drop(address);
-        let until = now + HOLD;
+    /// Holds an address that nobody holds.
+    pub(crate) fn hold(
+        &mut self,
+        now: Time,
+        scope: u16,
+        client: &ClientId,
+        address: Ipv4Addr,
+        known: bool,
+    ) {
+        let until = now + self.hold;
         self.ends.insert((until, address));
-        self.held.insert(Offer { address, scope, client: client.clone(), until });
+        self.held.insert(Offer {
+            address,
+            scope,
+            client: client.clone(),
+            since: now,
+            until,
+            known,
+        });
     }
 
-    /// Whether there was one to drop.
-    pub(crate) fn drop(&mut self, address: Ipv4Addr) -> bool {
-        let Some(offer) = self.held.remove(address) else { return false };
+    /// Holds an address no longer; what was held.
+    pub(crate) fn drop(&mut self, address: Ipv4Addr) -> Option<Offer> {
+        let offer = self.held.remove(address)?;
         self.ends.remove(&(offer.until, address));
-        true
+        Some(offer)
     }
 
     /// An offer whose time is over, or that a clock set back has left far in the future.
     pub(crate) fn overdue(&self, now: Time) -> Option<Ipv4Addr> {
         let first = self.ends.first().filter(|(until, _)| *until <= now);
-        let last = || self.ends.last().filter(|(until, _)| *until > now + HOLD);
+        let last = || self.ends.last().filter(|(until, _)| *until > now + self.hold);
         first.or_else(last).map(|(_, address)| *address)
     }
 }

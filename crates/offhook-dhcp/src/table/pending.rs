@@ -66,6 +66,11 @@ impl Pending {
         self.chains.contains_key(&address)
     }
 
+    /// Every address with a change on its way, in no order.
+    pub(crate) fn changing(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.chains.keys().copied()
+    }
+
     pub(crate) fn issue(&mut self, change: Change) -> Ticket {
         self.last_ticket += 1;
         self.changes.insert(self.last_ticket, change);

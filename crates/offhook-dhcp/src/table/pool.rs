@@ -1,57 +1,130 @@
-//! The addresses of a scope that anybody may get, in the order in which they are given out.
+//! The addresses of a scope that are given out, in the order in which they are.
+//!
+//! Every address that is not kept for a phone is in one of these states at a time: never used (at or past the
+//! cursor), free, waiting for its lease to end, on offer, or changing. The last two are the table's; they are only
+//! counted here.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use offhook_model::{AddressRange, Scope, Site, Time};
+use offhook_model::{AddressRange, PoolUser, Scope, Site, Time};
+
+use super::Asker;
+
+/// An offer that nobody has taken up by then may be given to another client when there is nothing else.
+const CLAIM: Duration = Duration::from_secs(5);
 
 /// One range.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Pool {
     range: AddressRange,
+    /// Who may have an address of it; everybody when empty.
+    only: Vec<PoolUser>,
+    /// How many addresses of the range are given out from here.
+    size: u64,
     /// The next address that may never have been used; past the range when there is none. Addresses below it
-    /// either have an entry, an offer or a pending change, or are in `queue`.
+    /// either have an entry, an offer or a pending change, or are in `free` or `waiting`.
     cursor: u64,
-    /// When each address becomes free, or became so: those with an entry, and those that were offered once and
-    /// never leased (at time zero). What is offered, or changing, is not in here.
-    queue: BTreeSet<(Time, Ipv4Addr)>,
+    /// What has been used and is free, by the time it became so (zero: once offered and never leased).
+    free: BTreeSet<(Time, Ipv4Addr)>,
+    /// What becomes free, by when. Moved to `free` a few at a time.
+    waiting: BTreeSet<(Time, Ipv4Addr)>,
+    /// What is on offer, and since when: to clients nobody knows, and to the others.
+    offered: [BTreeSet<(Time, Ipv4Addr)>; 2],
+    /// How many addresses have changes that are not durable.
+    changing: u64,
+}
+
+impl Pool {
+    fn admits(&self, asker: &Asker<'_>) -> bool {
+        self.only.is_empty()
+            || self.only.iter().any(|user| match user {
+                PoolUser::Phones => asker.class.is_some() || asker.phone.is_some(),
+                PoolUser::Inventory => asker.phone.is_some(),
+                PoolUser::Class(class) => asker.class == Some(*class),
+            })
+    }
+
+    fn fresh(&mut self) -> Option<Ipv4Addr> {
+        if self.cursor > u64::from(self.range.last().to_bits()) {
+            return None;
+        }
+        let address = Ipv4Addr::from_bits(self.cursor as u32);
+        self.cursor += 1;
+        // Until it is offered it belongs to those that are free, so that it cannot be lost.
+        self.free.insert((Time::default(), address));
+        Some(address)
+    }
+
+    /// The one that has been free for the longest time, of those that were used.
+    fn longest(&self, now: Time) -> Option<(Time, Ipv4Addr)> {
+        let first = [self.free.first(), self.waiting.first()].into_iter().flatten().min();
+        first.copied().filter(|(free_at, _)| *free_at <= now)
+    }
+
+    /// How many addresses are free at least: those that have become so just now may be missing.
+    fn count_free(&self) -> u64 {
+        let on_offer: usize = self.offered.iter().map(BTreeSet::len).sum();
+        let out = self.waiting.len() + on_offer;
+        self.size.saturating_sub(out as u64).saturating_sub(self.changing)
+    }
 }
 
 /// The addresses of a scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pools {
     pools: Vec<Pool>,
     excluded: HashSet<Ipv4Addr>,
     /// Addresses kept for a phone, in or outside of the pools, and the index of that phone.
     reserved: HashMap<Ipv4Addr, usize>,
+    /// The share of the addresses, in percent, that clients nobody knows leave free.
+    reserved_share: u8,
 }
 
 impl Pools {
     pub(crate) fn new(site: &Site, scope: &Scope) -> Self {
-        let pools = scope.pools.iter().map(|pool| Pool {
-            range: pool.range,
-            cursor: u64::from(pool.range.first().to_bits()),
-            queue: BTreeSet::new(),
-        });
-        let reserved = site
+        let reserved: HashMap<_, _> = site
             .phones
             .iter()
             .enumerate()
             .filter_map(|(at, phone)| phone.address.map(|address| (address, at)))
-            .filter(|(address, _)| scope.subnet.contains(*address));
-        Self {
-            pools: pools.collect(),
-            excluded: scope.excluded.iter().copied().collect(),
-            reserved: reserved.collect(),
-        }
+            .filter(|(address, _)| scope.subnet.contains(*address))
+            .collect();
+        let excluded: HashSet<_> = scope.excluded.iter().copied().collect();
+        let pools = scope.pools.iter().map(|pool| {
+            let kept = reserved.keys().filter(|address| !excluded.contains(*address));
+            let gone = kept.chain(&excluded).filter(|address| pool.range.contains(**address));
+            Pool {
+                range: pool.range,
+                only: pool.only.clone(),
+                size: pool.range.count().saturating_sub(gone.count() as u64),
+                cursor: u64::from(pool.range.first().to_bits()),
+                free: BTreeSet::new(),
+                waiting: BTreeSet::new(),
+                offered: Default::default(),
+                changing: 0,
+            }
+        });
+        let pools = pools.collect();
+        Self { pools, excluded, reserved, reserved_share: scope.reserved_share }
     }
 
-    /// Whether both give out the same addresses, whatever is out just now.
+    /// Whether both give out the same addresses to the same clients, whatever is out just now.
     pub(crate) fn same_rules(&self, other: &Self) -> bool {
-        let ranges = |pools: &Self| pools.pools.iter().map(|pool| pool.range).collect::<Vec<_>>();
-        ranges(self) == ranges(other)
+        let rules = |pools: &Self| {
+            let rules = pools.pools.iter().map(|pool| (pool.range, pool.only.clone()));
+            rules.collect::<Vec<_>>()
+        };
+        rules(self) == rules(other)
             && self.excluded == other.excluded
             && self.reserved == other.reserved
+            && self.reserved_share == other.reserved_share
+    }
+
+    /// The ranges addresses are given out from.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = AddressRange> {
+        self.pools.iter().map(|pool| pool.range)
     }
 
     /// The phone an address is kept for.
@@ -59,17 +132,17 @@ impl Pools {
         self.reserved.get(&address).copied()
     }
 
-    /// Whether anybody may get the address.
-    pub(crate) fn is_dynamic(&self, address: Ipv4Addr) -> bool {
+    /// Whether the client may have the address of a pool, as far as the pool goes.
+    pub(crate) fn admits(&self, asker: &Asker<'_>, address: Ipv4Addr) -> bool {
+        self.is_dynamic(address)
+            && self.pools.iter().any(|pool| pool.range.contains(address) && pool.admits(asker))
+    }
+
+    /// Whether the address is given out from a pool rather than kept for a phone or for nobody.
+    fn is_dynamic(&self, address: Ipv4Addr) -> bool {
         self.pools.iter().any(|pool| pool.range.contains(address))
             && !self.excluded.contains(&address)
             && !self.reserved.contains_key(&address)
-    }
-
-    /// Whether the address is given out here, to anybody or to one phone.
-    pub(crate) fn gives_out(&self, address: Ipv4Addr) -> bool {
-        self.pools.iter().any(|pool| pool.range.contains(address))
-            || self.reserved.contains_key(&address)
     }
 
     /// Whether the cursor has passed an address of a pool.
@@ -79,46 +152,108 @@ impl Pools {
             .any(|pool| pool.range.contains(address) && u64::from(address.to_bits()) < pool.cursor)
     }
 
+    /// Whether a client nobody knows may take one more address.
+    pub(crate) fn has_room_for_strangers(&self) -> bool {
+        if self.reserved_share == 0 {
+            return true;
+        }
+        let open = || self.pools.iter().filter(|pool| pool.only.is_empty());
+        let size: u64 = open().map(|pool| pool.size).sum();
+        let free: u64 = open().map(Pool::count_free).sum();
+        free > (size * u64::from(self.reserved_share)).div_ceil(100)
+    }
+
     /// Takes an address out of the order.
     pub(crate) fn dequeue(&mut self, address: Ipv4Addr, free_at: Time) {
         if let Some(pool) = self.pool(address) {
-            pool.queue.remove(&(free_at, address));
+            pool.waiting.remove(&(free_at, address));
+            pool.free.remove(&(free_at, address));
         }
     }
 
     /// Puts an address into the order.
     pub(crate) fn enqueue(&mut self, address: Ipv4Addr, free_at: Time) {
-        if self.is_dynamic(address)
-            && let Some(pool) = self.pool(address)
-        {
-            pool.queue.insert((free_at, address));
+        if let Some(pool) = self.pool(address) {
+            let never_used = free_at == Time::default();
+            let to = if never_used { &mut pool.free } else { &mut pool.waiting };
+            to.insert((free_at, address));
         }
     }
 
-    /// The address that has been free the longest: one never used, else the one whose lease ended first. Looks at
-    /// every address at most once in its life before that is an answer from the queue.
+    /// Counts an address as on offer, or no longer.
+    pub(crate) fn count_offer(&mut self, address: Ipv4Addr, since: Time, known: bool, on: bool) {
+        if let Some(pool) = self.pool(address) {
+            let [strangers, others] = &mut pool.offered;
+            let offered = if known { others } else { strangers };
+            if on {
+                offered.insert((since, address));
+            } else {
+                offered.remove(&(since, address));
+            }
+        }
+    }
+
+    /// Counts an address as changing, or no longer.
+    pub(crate) fn count_change(&mut self, address: Ipv4Addr, on: bool) {
+        if let Some(pool) = self.pool(address) {
+            let after =
+                if on { pool.changing.checked_add(1) } else { pool.changing.checked_sub(1) };
+            pool.changing = after.unwrap_or_default();
+        }
+    }
+
+    /// Moves at most `limit` addresses of each pool that have become free to where they are counted so.
+    pub(crate) fn settle(&mut self, now: Time, limit: usize) {
+        for pool in &mut self.pools {
+            for _ in 0..limit {
+                let due = pool.waiting.first().copied().filter(|(free_at, _)| *free_at <= now);
+                let Some(due) = due else { break };
+                pool.waiting.remove(&due);
+                pool.free.insert(due);
+            }
+        }
+    }
+
+    /// The address for a client that has none: from the pools that are not for everybody first; there one never
+    /// used, else the one whose lease ended first. Looks at every address at most once in its life before that is
+    /// an answer from what was used.
     pub(crate) fn next(
         &mut self,
         now: Time,
+        asker: &Asker<'_>,
         in_use: impl Fn(Ipv4Addr) -> bool,
     ) -> Option<Ipv4Addr> {
         self.skip(&in_use);
-        for pool in &mut self.pools {
-            if pool.cursor <= u64::from(pool.range.last().to_bits()) {
-                let address = Ipv4Addr::from_bits(pool.cursor as u32);
-                pool.cursor += 1;
-                // Until it is offered it belongs to the queue, so that it cannot be lost.
-                pool.queue.insert((Time::default(), address));
-                return Some(address);
-            }
-        }
-        let longest = self.pools.iter().filter_map(|pool| pool.queue.first()).min()?;
-        (longest.0 <= now).then_some(longest.1)
+        [false, true].into_iter().find_map(|open| {
+            let mut tier = self
+                .pools
+                .iter_mut()
+                .filter(|pool| pool.only.is_empty() == open && pool.admits(asker));
+            tier.find_map(Pool::fresh).or_else(|| {
+                let tier = self
+                    .pools
+                    .iter()
+                    .filter(|pool| pool.only.is_empty() == open && pool.admits(asker));
+                tier.filter_map(|pool| pool.longest(now)).min().map(|(_, address)| address)
+            })
+        })
+    }
+
+    /// The address that was offered the longest ago, and long enough, of those the client may have. Where a share is
+    /// reserved, what was offered to a client that is known is not for one that is not.
+    pub(crate) fn unclaimed(&self, now: Time, asker: &Asker<'_>, known: bool) -> Option<Ipv4Addr> {
+        let oldest = |to_known: usize| {
+            let pools = self.pools.iter().filter(|pool| pool.admits(asker));
+            let oldest = pools.filter_map(|pool| pool.offered.get(to_known)?.first()).min()?;
+            (now.since(oldest.0) >= CLAIM).then_some(oldest.1)
+        };
+        let all = known || self.reserved_share == 0;
+        oldest(0).or_else(|| all.then(|| oldest(1)).flatten())
     }
 
     /// Moves every cursor past what cannot be given out, once and for all.
     pub(crate) fn skip(&mut self, in_use: impl Fn(Ipv4Addr) -> bool) {
-        let Self { pools, excluded, reserved } = self;
+        let Self { pools, excluded, reserved, .. } = self;
         for pool in pools {
             while pool.cursor <= u64::from(pool.range.last().to_bits()) {
                 let address = Ipv4Addr::from_bits(pool.cursor as u32);
@@ -133,7 +268,11 @@ impl Pools {
         }
     }
 
+    /// The pool an address is given out from.
     fn pool(&mut self, address: Ipv4Addr) -> Option<&mut Pool> {
+        if !self.is_dynamic(address) {
+            return None;
+        }
         self.pools.iter_mut().find(|pool| pool.range.contains(address))
     }
 }

@@ -8,6 +8,8 @@ mod model;
 #[cfg(test)]
 mod phones;
 #[cfg(test)]
+mod pools;
+#[cfg(test)]
 mod replies;
 #[cfg(test)]
 mod serve;

@@ -14,6 +14,8 @@ use crate::support::*;
 const CLIENTS: u8 = 5;
 const POOL: [u8; 2] = [20, 23];
 const LEASE: Duration = Duration::from_secs(600);
+/// How long an offer is safe; when addresses run short it is somebody else's after that.
+const CLAIM: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -107,7 +109,7 @@ struct World {
     /// The last message of each, and how many different ones it has sent: an answer to an older one is ignored.
     sent: HashMap<Who, (Vec<u8>, u64)>,
     offers: HashMap<Who, (Ipv4Addr, Time)>,
-    /// Every address offered, and until when at the most it is held.
+    /// Every address offered, and until when it is held come what may.
     held: HashMap<Ipv4Addr, Time>,
     beliefs: HashMap<Who, (Ipv4Addr, Time)>,
     /// The address kept for client 0.
@@ -152,7 +154,7 @@ impl World {
         };
         match reply.message_type() {
             2 => {
-                let until = self.server.now + Duration::from_secs(60);
+                let until = self.server.now + CLAIM;
                 let offered = reply.yiaddr();
                 for (other, (address, until)) in &self.offers {
                     let live = *until > self.server.now;

@@ -1,0 +1,186 @@
+//! Which pool a client's address comes from, and what is kept for clients that are known.
+
+use offhook_dhcp::NoReply;
+use offhook_model::{Mac, Pool, PoolUser, Site};
+
+use crate::support::*;
+
+fn pool(range: &str, only: &[PoolUser]) -> Pool {
+    Pool { range: range.parse().unwrap(), only: only.to_vec() }
+}
+
+/// 20 and 21 for everybody, 30 and 31 for phones, 40 for the inventory, 50 for the 440HD.
+fn divided() -> Site {
+    let mut lab = site();
+    let hd = class_id(&lab, "440HD");
+    lab.phones.push(phone(mac(7), None, Vec::new()));
+    lab.phones.push(phone(mac(8), None, Vec::new()));
+    lab.scopes[0].pools = vec![
+        pool("10.250.1.20-10.250.1.21", &[]),
+        pool("10.250.1.30-10.250.1.31", &[PoolUser::Phones]),
+        pool("10.250.1.40", &[PoolUser::Inventory]),
+        pool("10.250.1.50", &[PoolUser::Class(hd)]),
+    ];
+    lab
+}
+
+fn last_byte(read: &Read) -> u8 {
+    read.yiaddr().octets()[3]
+}
+
+fn phone_440(n: u8) -> Message {
+    Message::discover(mac(n)).with(60, b"440HD")
+}
+
+fn phone_405(n: u8) -> Message {
+    Message::discover(mac(n)).with(60, b"405")
+}
+
+#[test]
+fn a_client_gets_an_address_only_where_it_is_admitted() {
+    let mut server = Server::new(divided());
+    for last in [20, 21] {
+        assert_eq!(last_byte(&server.lease(ON_VOICE, &Message::discover(mac(last)))), last);
+    }
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(22))), Err(NoReply::PoolFull));
+    for wish in [30, 40, 50] {
+        let wanted = [10, 250, 1, wish];
+        let discover = Message::discover(mac(22)).with(50, wanted);
+        assert_eq!(server.send(ON_VOICE, &discover), Err(NoReply::PoolFull));
+        let request = Message::request(mac(22)).with(50, wanted).with(54, VOICE_ADDRESS.octets());
+        assert_eq!(server.reply(ON_VOICE, &request).message_type(), 6);
+    }
+}
+
+#[test]
+fn pools_that_are_not_for_everybody_come_first() {
+    let mut server = Server::new(divided());
+    let mut got = |message: &Message| last_byte(&server.lease(ON_VOICE, message));
+    assert_eq!(got(&phone_440(1)), 30);
+    assert_eq!(got(&phone_405(2)), 31);
+    assert_eq!(got(&phone_440(3)), 50);
+    assert_eq!(got(&phone_405(4)), 20);
+    assert_eq!(got(&Message::discover(mac(7))), 40);
+    assert_eq!(got(&Message::discover(mac(8))), 21);
+    assert_eq!(server.send(ON_VOICE, &phone_405(5)), Err(NoReply::PoolFull));
+}
+
+#[test]
+fn who_is_no_longer_admitted_moves_at_the_next_renewal() {
+    let mut server = Server::new(divided());
+    let before = server.lease(ON_VOICE, &phone_440(1)).yiaddr();
+    let renewal = Message::request(mac(1)).using(before);
+    assert_eq!(server.reply(ON_VOICE, &renewal.clone().with(60, b"405")).message_type(), 5);
+    assert_eq!(server.reply(ON_VOICE, &renewal).message_type(), 6);
+    assert_eq!(last_byte(&server.lease(ON_VOICE, &Message::discover(mac(1)))), 20);
+    assert_eq!(server.disk.len(), 1);
+    assert_eq!(last_byte(&server.lease(ON_VOICE, &phone_405(2))), 31);
+    assert_eq!(server.lease(ON_VOICE, &phone_405(3)).yiaddr(), before);
+}
+
+#[test]
+fn an_expired_phones_address_is_reused_within_its_pool() {
+    let mut server = Server::new(divided());
+    let first = server.lease(ON_VOICE, &phone_405(1)).yiaddr();
+    server.wait(60);
+    server.lease(ON_VOICE, &phone_405(2));
+    server.wait(9 * 3600);
+    server.restart();
+    assert_eq!(server.lease(ON_VOICE, &phone_405(3)).yiaddr(), first);
+}
+
+fn flood(server: &mut Server, count: u32) -> Vec<u8> {
+    let stranger = |n: u32| {
+        let [_, b, c, d] = n.to_be_bytes();
+        Message::discover(Mac([2, 0xee, b, c, d, 1]))
+    };
+    let replies = (0..count).filter_map(|n| server.send(ON_VOICE, &stranger(n)).ok());
+    replies.map(|reply| last_byte(&Read::new(&reply.bytes))).collect()
+}
+
+fn shared(share: u8) -> Server {
+    let mut lab = site();
+    lab.scopes[0].pools = vec![pool("10.250.1.20-10.250.1.29", &[])];
+    lab.scopes[0].reserved_share = share;
+    lab.phones.push(phone(mac(7), None, Vec::new()));
+    Server::new(lab)
+}
+
+#[test]
+fn a_flood_of_strangers_leaves_the_reserved_share_to_clients_that_are_known() {
+    let mut server = shared(25);
+    let returning = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    server.wait(9 * 3600);
+    // The address of the returning client is free by now, and one of ten: three of them are reserved.
+    let taken = flood(&mut server, 100);
+    assert_eq!(taken.len(), 7, "{taken:?}");
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), returning);
+    server.lease(ON_VOICE, &Message::discover(mac(7)));
+    server.lease(ON_VOICE, &phone_440(2));
+    // Not by asking for one, either.
+    let wish = Message::request(mac(9)).with(50, [10, 250, 1, 28]).with(54, VOICE_ADDRESS.octets());
+    assert_eq!(server.reply(ON_VOICE, &wish).message_type(), 6);
+    assert_eq!(server.send(ON_VOICE, &phone_440(3)), Err(NoReply::PoolFull));
+}
+
+#[test]
+fn strangers_that_wait_take_over_from_strangers_and_not_from_phones() {
+    let mut server = shared(50);
+    let phones = [server.reply(ON_VOICE, &phone_440(2)), server.reply(ON_VOICE, &phone_440(3))];
+    let first = flood(&mut server, 100);
+    assert_eq!(first.len(), 3);
+    server.wait(5);
+    let mut second = flood(&mut server, 200);
+    second.sort_unstable();
+    assert_eq!(second, first);
+    for (n, offered) in [(2, &phones[0]), (3, &phones[1])] {
+        assert_eq!(server.lease(ON_VOICE, &phone_440(n)).yiaddr(), offered.yiaddr());
+    }
+}
+
+#[test]
+fn without_a_share_strangers_may_have_everything() {
+    assert_eq!(flood(&mut shared(0), 100).len(), 10);
+    assert_eq!(flood(&mut shared(100), 100).len(), 0);
+}
+
+#[test]
+fn the_count_of_what_is_free_survives_failures_releases_and_reloads() {
+    let mut server = shared(90);
+    for round in 0..20 {
+        let request =
+            Message::request(mac(2)).with(50, [10, 250, 1, 20]).with(54, VOICE_ADDRESS.octets());
+        let ack = server.decide(ON_VOICE, &request.bytes());
+        match round % 3 {
+            0 => server.core.failed(ack.ticket.unwrap()),
+            1 => {
+                let mut other = (*server.site).clone();
+                other.scopes[0].excluded = vec![ip("10.250.1.29")];
+                server.core.set_site(other.into(), links(), server.now);
+                server.commit(&ack);
+                server.core.set_site(server.site.clone(), links(), server.now);
+            }
+            _ => drop(server.commit(&ack)),
+        }
+        let release = Message::release(mac(2), ip("10.250.1.20"));
+        let _ = server.send(ON_VOICE, &release);
+        server.wait(60);
+        server.core.tick(server.now);
+        assert_eq!(flood(&mut server, 30).len(), 1, "round {round}");
+        server.wait(60);
+    }
+}
+
+#[test]
+fn a_decline_is_held_for_as_long_as_the_site_says() {
+    let mut lab = site();
+    lab.scopes[0].pools = vec![pool("10.250.1.20", &[])];
+    lab.dhcp.decline_hold = std::time::Duration::from_secs(600);
+    let mut server = Server::new(lab);
+    let address = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    let _ = server.send(ON_VOICE, &Message::decline(mac(1), address));
+    server.wait(599);
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(2))), Err(NoReply::PoolFull));
+    server.wait(1);
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(2))).yiaddr(), address);
+}
