@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use dhcproto::v4::MessageType;
-use offhook_model::{ClassId, Evidence, EvidenceKind, Mac, PhoneKey, Site};
+use offhook_model::{Class, ClassId, Evidence, EvidenceKind, Mac, PhoneKey, ScopeId, Site};
 
-use crate::Recognition;
-use crate::wire::{Request, code};
+use crate::wire::vendor::{enterprise, user_classes};
+use crate::wire::{Request, code, trim_nuls};
+use crate::{Recognition, condition};
 
 /// What a client was recognised as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,20 +20,49 @@ pub struct Recognised {
     pub by: Option<Recognition>,
 }
 
+/// The classes that claim one piece of evidence, in site order: which of them exist depends on the scope.
+type Claims = Vec<ClassId>;
+
 /// The evidence of a site, indexed: recognising a client costs the same however many classes and phones there are,
-/// but for vendor-class prefixes.
+/// but for conditions and vendor-class prefixes.
 ///
 /// Where several classes match by the same kind of evidence, the first in `Site::classes` wins.
 #[derive(Debug, Default)]
 pub struct Classifier {
-    vendor: HashMap<Box<[u8]>, ClassId>,
+    conditional: Claims,
+    vendor: HashMap<Box<[u8]>, Claims>,
     vendor_prefixes: Vec<(Box<[u8]>, ClassId)>,
     vendor_enterprises: Vec<(u32, ClassId)>,
-    user: HashMap<Box<[u8]>, ClassId>,
-    oui: HashMap<[u8; 3], ClassId>,
+    user: HashMap<Box<[u8]>, Claims>,
+    oui: HashMap<[u8; 3], Claims>,
     inform: Vec<(u8, ClassId)>,
     phones_by_mac: HashMap<Mac, usize>,
+    phones_by_client_id: HashMap<Box<[u8]>, usize>,
+    phones_by_circuit: HashMap<Box<[u8]>, usize>,
     phones_by_name: HashMap<Box<[u8]>, usize>,
+}
+
+/// A message, and the scope it is to be served from.
+#[derive(Clone, Copy)]
+struct Sighting<'a> {
+    site: &'a Site,
+    request: &'a Request<'a>,
+    scope: Option<ScopeId>,
+}
+
+impl Sighting<'_> {
+    /// Whether the class exists where the client is.
+    fn has(&self, id: ClassId) -> bool {
+        let here = |class: &Class| {
+            class.scopes.is_empty() || self.scope.is_some_and(|scope| class.scopes.contains(&scope))
+        };
+        self.site.class(id).is_some_and(here)
+    }
+
+    /// The first class that exists there.
+    fn first(&self, claims: Option<&Claims>) -> Option<ClassId> {
+        claims?.iter().copied().find(|id| self.has(*id))
+    }
 }
 
 impl Classifier {
@@ -40,21 +70,22 @@ impl Classifier {
     pub fn new(site: &Site) -> Self {
         let mut index = Self::default();
         for (id, class) in site.class_ids() {
+            if class.condition.is_some() {
+                index.conditional.push(id);
+            }
             for evidence in &class.evidence {
                 index.add(id, evidence);
             }
         }
         for (at, phone) in site.phones.iter().enumerate() {
             match &phone.key {
-                PhoneKey::Mac(mac) => {
-                    index.phones_by_mac.entry(*mac).or_insert(at);
-                }
+                PhoneKey::Mac(mac) => index.phones_by_mac.entry(*mac).or_insert(at),
+                PhoneKey::ClientId(id) => index.phones_by_client_id.entry(id.clone()).or_insert(at),
+                PhoneKey::CircuitId(id) => index.phones_by_circuit.entry(id.clone()).or_insert(at),
                 PhoneKey::HostName(name) => {
-                    index.phones_by_name.entry(comparable(name.as_bytes())).or_insert(at);
+                    index.phones_by_name.entry(comparable(name.as_bytes())).or_insert(at)
                 }
-                // No configuration makes one yet.
-                PhoneKey::ClientId(_) | PhoneKey::CircuitId(_) => {}
-            }
+            };
         }
         index
     }
@@ -62,7 +93,7 @@ impl Classifier {
     fn add(&mut self, id: ClassId, evidence: &Evidence) {
         match evidence {
             Evidence::VendorClass(text) => {
-                self.vendor.entry(comparable(text)).or_insert(id);
+                self.vendor.entry(comparable(text)).or_default().push(id);
             }
             Evidence::VendorClassPrefix(text) => {
                 self.vendor_prefixes.push((text.to_ascii_lowercase().into(), id));
@@ -70,47 +101,77 @@ impl Classifier {
             Evidence::VendorClassBinary { enterprise } => {
                 self.vendor_enterprises.push((*enterprise, id));
             }
-            Evidence::UserClass(text) => {
-                self.user.entry(comparable(text)).or_insert(id);
-            }
-            Evidence::Oui(oui) => {
-                self.oui.entry(*oui).or_insert(id);
-            }
+            Evidence::UserClass(text) => self.user.entry(comparable(text)).or_default().push(id),
+            Evidence::Oui(oui) => self.oui.entry(*oui).or_default().push(id),
             Evidence::InformRequests(code) => self.inform.push((*code, id)),
         }
     }
 
-    /// Recognises the sender of a message: inventory, then [`EvidenceKind::ORDER`].
-    pub fn recognise(&self, site: &Site, request: &Request<'_>) -> Recognised {
+    /// Recognises the sender of a message to be served from `scope`: inventory, then the conditions of classes, then
+    /// [`EvidenceKind::ORDER`].
+    pub fn recognise(
+        &self,
+        site: &Site,
+        request: &Request<'_>,
+        scope: Option<ScopeId>,
+    ) -> Recognised {
+        let sighting = Sighting { site, request, scope };
         let phone = self.phone(request);
-        if let Some(class) = phone.and_then(|at| site.phones.get(at)).and_then(|phone| phone.class)
-        {
+        let listed = phone.and_then(|at| site.phones.get(at)).and_then(|phone| phone.class);
+        if let Some(class) = listed.filter(|id| sighting.has(*id)) {
             return Recognised { phone, class: Some(class), by: Some(Recognition::Inventory) };
         }
-        let found = EvidenceKind::ORDER
-            .into_iter()
-            .find_map(|kind| self.by_kind(kind, request).map(|class| (class, kind)));
-        Recognised {
-            phone,
-            class: found.map(|(class, _)| class),
-            by: found.map(|(_, kind)| Recognition::Evidence(kind)),
-        }
+        let by_condition = || {
+            let meets = |id: &ClassId| {
+                let condition = site.class(*id).and_then(|class| class.condition.as_ref());
+                condition.is_some_and(|condition| condition::holds(condition, request, scope))
+            };
+            let found = self.conditional.iter().copied();
+            found
+                .filter(|id| sighting.has(*id))
+                .find(meets)
+                .map(|class| (class, Recognition::Match))
+        };
+        let by_evidence = || {
+            EvidenceKind::ORDER.into_iter().find_map(|kind| {
+                let class = self.by_kind(kind, &sighting)?;
+                Some((class, Recognition::Evidence(kind)))
+            })
+        };
+        let found = by_condition().or_else(by_evidence);
+        Recognised { phone, class: found.map(|(class, _)| class), by: found.map(|(_, by)| by) }
     }
 
+    /// The phone of the inventory: by what is hardest to change first.
     fn phone(&self, request: &Request<'_>) -> Option<usize> {
-        let by_mac = request.header.hardware.mac().and_then(|mac| self.phones_by_mac.get(&mac));
-        if by_mac.is_some() || self.phones_by_name.is_empty() {
-            return by_mac.copied();
-        }
-        let by_name = |name: &[u8]| self.phones_by_name.get(&comparable(name)).copied();
-        request.host_name().and_then(by_name).or_else(|| request.fqdn_label().and_then(by_name))
+        let by_mac = || self.phones_by_mac.get(&request.header.hardware.mac()?).copied();
+        let by_client_id = || self.phones_by_client_id.get(request.client_id()?).copied();
+        let by_circuit =
+            || self.phones_by_circuit.get(request.agent_option(code::CIRCUIT_ID)?).copied();
+        let by_name = || {
+            if self.phones_by_name.is_empty() {
+                return None;
+            }
+            let names = [request.host_name(), request.fqdn_label()];
+            names
+                .into_iter()
+                .flatten()
+                .find_map(|name| self.phones_by_name.get(&comparable(name)).copied())
+        };
+        by_mac().or_else(by_client_id).or_else(by_circuit).or_else(by_name)
     }
 
-    fn by_kind(&self, kind: EvidenceKind, request: &Request<'_>) -> Option<ClassId> {
+    fn by_kind(&self, kind: EvidenceKind, sighting: &Sighting<'_>) -> Option<ClassId> {
+        let request = sighting.request;
         match kind {
-            EvidenceKind::VendorClass => self.by_vendor_class(request.option(code::VENDOR_CLASS)?),
-            EvidenceKind::UserClass => self.by_user_class(request.option(code::USER_CLASS)?),
-            EvidenceKind::Oui => self.oui.get(&request.header.hardware.mac()?.oui()).copied(),
+            EvidenceKind::VendorClass => {
+                self.by_vendor_class(request.option(code::VENDOR_CLASS)?, sighting)
+            }
+            EvidenceKind::UserClass => user_classes(request.option(code::USER_CLASS)?)
+                .find_map(|text| sighting.first(self.user.get(&comparable(text)))),
+            EvidenceKind::Oui => {
+                sighting.first(self.oui.get(&request.header.hardware.mac()?.oui()))
+            }
             EvidenceKind::InformRequests => {
                 // Phones of other makers ask so too, and say who they are.
                 let vendor = request.option(code::VENDOR_CLASS).filter(|text| !text.is_empty());
@@ -121,71 +182,28 @@ impl Classifier {
                     return None;
                 }
                 let asked = request.requested()?;
-                self.inform.iter().find(|(code, _)| asked.contains(code)).map(|(_, id)| *id)
+                self.inform
+                    .iter()
+                    .filter(|(code, _)| asked.contains(code))
+                    .map(|(_, id)| *id)
+                    .find(|id| sighting.has(*id))
             }
         }
     }
 
-    fn by_vendor_class(&self, bytes: &[u8]) -> Option<ClassId> {
+    fn by_vendor_class(&self, bytes: &[u8], sighting: &Sighting<'_>) -> Option<ClassId> {
         let text = comparable(bytes);
-        let exact = self.vendor.get(&text).copied();
-        let prefix = self
-            .vendor_prefixes
-            .iter()
-            .filter(|(prefix, _)| text.starts_with(prefix))
-            .map(|(_, id)| *id)
-            .min();
         let sender = enterprise(bytes);
-        let binary = self
-            .vendor_enterprises
-            .iter()
-            .filter(|(number, _)| Some(*number) == sender)
-            .map(|(_, id)| *id)
-            .min();
-        [exact, prefix, binary].into_iter().flatten().min()
-    }
-
-    fn by_user_class(&self, bytes: &[u8]) -> Option<ClassId> {
-        user_classes(bytes).find_map(|text| self.user.get(&comparable(text)).copied())
+        let exact = sighting.first(self.vendor.get(&text));
+        let prefix = self.vendor_prefixes.iter();
+        let prefix = prefix.filter(|(prefix, _)| text.starts_with(prefix)).map(|(_, id)| *id);
+        let binary = self.vendor_enterprises.iter();
+        let binary = binary.filter(|(number, _)| Some(*number) == sender).map(|(_, id)| *id);
+        prefix.chain(binary).filter(|id| sighting.has(*id)).chain(exact).min()
     }
 }
 
 /// Letter case and trailing NULs do not count.
 fn comparable(bytes: &[u8]) -> Box<[u8]> {
-    crate::wire::trim_nuls(bytes).to_ascii_lowercase().into()
-}
-
-/// The enterprise number that Polycom's binary option 60 begins with. What follows (a length byte, TLVs) is not looked
-/// at: a phone whose TLVs were cut or damaged on the way is still that phone.
-fn enterprise(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk::<4>().map(|number| u32::from_be_bytes(*number))
-}
-
-/// What option 77 may mean, likeliest first: all of it as raw text, all but a wrong length byte, then the instances of
-/// RFC 3004.
-fn user_classes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    // Some count the NUL at the end of an instance and do not send it, or the other way round.
-    let miscounted = bytes.split_first().filter(|(len, _)| **len < b' ').map(|(_, text)| text);
-    let trimmed = crate::wire::trim_nuls(bytes);
-    let again = (trimmed.len() != bytes.len()).then(|| instances(trimmed));
-    [Some(bytes), miscounted]
-        .into_iter()
-        .flatten()
-        .chain(instances(bytes))
-        .chain(again.into_iter().flatten())
-}
-
-/// The instances of RFC 3004, up to the first whose length is wrong; one that lacks only its last byte is still told.
-fn instances(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (len, rest) = bytes.split_first()?;
-        let len = usize::from(*len);
-        if len == rest.len() + 1 && len > 1 {
-            bytes = &[];
-            return Some(rest);
-        }
-        let (instance, rest) = rest.split_at_checked(len)?;
-        bytes = rest;
-        Some(instance)
-    })
+    trim_nuls(bytes).to_ascii_lowercase().into()
 }

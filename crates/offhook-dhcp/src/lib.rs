@@ -8,6 +8,7 @@ pub mod classify;
 pub mod plan;
 pub mod wire;
 
+mod condition;
 mod core;
 mod decide;
 mod reason;

@@ -10,6 +10,8 @@ use offhook_model::{ClassId, ClientId, EvidenceKind, HardwareAddress, ScopeId};
 pub enum Recognition {
     /// The inventory says so.
     Inventory,
+    /// The class's own condition holds.
+    Match,
     /// From the packet.
     Evidence(EvidenceKind),
 }
@@ -19,6 +21,7 @@ impl Recognition {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Inventory => "inventory",
+            Self::Match => "match",
             Self::Evidence(EvidenceKind::VendorClass) => "vendor-class",
             Self::Evidence(EvidenceKind::UserClass) => "user-class",
             Self::Evidence(EvidenceKind::Oui) => "oui",

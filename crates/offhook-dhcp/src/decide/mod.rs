@@ -183,7 +183,7 @@ fn state(setup: &Setup, arrival: &Arrival, request: &Request<'_>) -> Option<&'st
     }
 }
 
-/// Classifies the client and selects its scope.
+/// Selects the client's scope and recognises the client.
 fn prepare<'a>(
     setup: &'a Setup,
     now: Time,
@@ -191,14 +191,17 @@ fn prepare<'a>(
     request: &'a Request<'a>,
     trace: &mut Trace,
 ) -> Result<Context<'a>, NoReply> {
-    let recognised = setup.classifier.recognise(&setup.site, request);
+    let link = setup.links.get(arrival.link).ok_or(NoReply::UnknownLink);
+    let scope =
+        link.and_then(|link| scope::select(&setup.subnets, &setup.links, link, arrival, request));
+    trace.scope = scope.ok();
+    // Also one that is not answered: the log names it.
+    let recognised = setup.classifier.recognise(&setup.site, request, trace.scope);
     trace.class = recognised.class;
     trace.recognition = recognised.by;
     trace.phone = recognised.phone;
 
-    let link = setup.links.get(arrival.link).ok_or(NoReply::UnknownLink)?;
-    let scope = scope::select(&setup.subnets, &setup.links, link, arrival, request)?;
-    trace.scope = Some(scope);
+    let (link, scope) = (link?, scope?);
     let scope_rules = setup.site.scope(scope).ok_or(NoReply::NoScope)?;
     let phone = recognised.phone.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
     let plan = setup

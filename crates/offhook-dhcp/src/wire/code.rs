@@ -46,12 +46,20 @@ pub const USER_CLASS: u8 = 77;
 pub const FQDN: u8 = 81;
 /// Relay agent information (RFC 3046).
 pub const RELAY_AGENT: u8 = 82;
+/// Sub-option of 82: the circuit a request came in on.
+pub const CIRCUIT_ID: u8 = 1;
+/// Sub-option of 82: the remote end of that circuit.
+pub const REMOTE_ID: u8 = 2;
 /// Sub-option of 82: the subnet a lease is to be from, where giaddr is not in it (RFC 3527).
 pub const LINK_SELECTION: u8 = 5;
 /// Sub-option of 82: the server identifier clients are to be told, so that they write to the relay (RFC 5107).
 pub const SERVER_ID_OVERRIDE: u8 = 11;
 /// Classless static routes (RFC 3442).
 pub const CLASSLESS_ROUTES: u8 = 121;
+/// Vendor-identifying vendor class (RFC 3925).
+pub const VENDOR_CLASS_BY_ENTERPRISE: u8 = 124;
+/// Vendor-identifying vendor-specific information (RFC 3925).
+pub const VENDOR_OPTIONS_BY_ENTERPRISE: u8 = 125;
 /// The end of the options.
 pub const END: u8 = 255;
 

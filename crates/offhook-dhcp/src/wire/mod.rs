@@ -3,6 +3,7 @@
 pub mod code;
 pub(crate) mod encode;
 pub(crate) mod request;
+pub(crate) mod vendor;
 
 pub use encode::{Encoded, Field, Head, Rank, Value, encode};
 pub(crate) use request::trim_nuls;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use dhcproto::v4::{Flags, MAGIC, MessageType, Opcode, borrowed};
 use offhook_model::{ClientId, HardwareAddress};
 
+use super::vendor::sub_options;
 use super::{FILE, HEADER, SNAME, code};
 use crate::NoReply;
 
@@ -226,18 +227,16 @@ impl<'a> Request<'a> {
         usize::from(datagram) - 28
     }
 
-    /// A sub-option of the relay's option 82 (RFC 3046) that is one address; `None` without a relay.
+    /// A sub-option of option 82 (RFC 3046), whoever added it: a switch may do so without being a relay.
+    pub fn agent_option(&self, sub_option: u8) -> Option<&[u8]> {
+        let mut found = sub_options(self.option(code::RELAY_AGENT)?);
+        found.find(|(code, _)| *code == sub_option).map(|(_, value)| value)
+    }
+
+    /// A sub-option of the relay's option 82 that is one address; `None` without a relay.
     pub fn relay_address(&self, sub_option: u8) -> Option<Ipv4Addr> {
-        let mut rest = self.option(code::RELAY_AGENT).filter(|_| self.header.is_relayed())?;
-        loop {
-            let (code, after) = rest.split_first()?;
-            let (len, after) = after.split_first()?;
-            let (value, after) = after.split_at_checked(usize::from(*len))?;
-            if *code == sub_option {
-                return <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from);
-            }
-            rest = after;
-        }
+        let value = self.agent_option(sub_option).filter(|_| self.header.is_relayed())?;
+        <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
     }
 
     /// Option 12, without trailing NULs; `None` when nothing is left.
