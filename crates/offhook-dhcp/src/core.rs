@@ -7,6 +7,7 @@ use dhcproto::v4::MessageType;
 use offhook_model::{Event, Lease, LeaseState, LeaseWrite, Mac, ScopeId, Site, Time};
 
 use crate::classify::Classifier;
+use crate::limit::Limits;
 use crate::plan::Plans;
 use crate::scope::Subnets;
 use crate::table::Table;
@@ -129,6 +130,7 @@ impl Setup {
 pub struct Core {
     setup: Setup,
     table: Table,
+    limits: Limits,
 }
 
 impl Core {
@@ -139,7 +141,8 @@ impl Core {
     pub fn new(site: Arc<Site>, links: Vec<Link>, leases: Vec<Lease>, _now: Time) -> Self {
         let setup = Setup::new(site, links);
         let table = Table::new(&setup.site, &setup.subnets, leases);
-        Self { setup, table }
+        let limits = Limits::new(&setup.site.dhcp);
+        Self { setup, table, limits }
     }
 
     /// Decides about one datagram. What it changes is provisional until the ticket is redeemed; nobody else is
@@ -153,6 +156,8 @@ impl Core {
             trace.relay = header.is_relayed().then_some(header.giaddr);
             Request::read(header, bytes)
         });
+        let limits = &mut self.limits;
+        let result = result.and_then(|request| limits.pass(now, &request).map(|()| request));
         match result {
             Ok(request) => {
                 decide::decide(&self.setup, &mut self.table, now, arrival, &request, trace)
@@ -182,6 +187,7 @@ impl Core {
     pub fn set_site(&mut self, site: Arc<Site>, links: Vec<Link>, _now: Time) {
         self.setup = Setup::new(site, links);
         self.table.set_site(&self.setup.site, &self.setup.subnets);
+        self.limits.set(&self.setup.site.dhcp);
     }
 
     /// The configuration being served.

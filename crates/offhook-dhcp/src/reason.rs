@@ -37,6 +37,8 @@ reasons! {
     Bootp = "bootp",
     /// A message type that clients do not send, or that does not exist.
     MessageType = "message-type",
+    /// The client, or the circuit it is on, sends more messages than it may.
+    RateLimited = "rate-limited",
     /// The receiving interface is not one that is served.
     UnknownLink = "unknown-link",
     /// `giaddr` lies in no scope.
