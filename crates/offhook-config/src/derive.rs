@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use offhook_model::{
-    Class, ClassId, Dhcp, Dns, Host, LeaseTimes, OptionRule, Origin, Phone, Pool, Scope, ScopeId,
-    Send, Serve, Site, Switchover, Tftp,
+    Class, ClassId, Dns, Host, OptionRule, Origin, Phone, Pool, PoolUser, Scope, ScopeId, Send,
+    Site, Switchover, Tftp,
 };
 
+use crate::known::Offset;
 use crate::options::Explicit;
-use crate::read::{ClassFacts, Facts, ScopeFacts};
+use crate::read::{ClassFacts, Facts, LEASE, PHONE_LEASE, PoolFacts, PoolUserFacts, ScopeFacts};
 use crate::report::Report;
 
 /// The site that the facts describe; nothing when one it cannot be without is missing.
@@ -22,7 +23,7 @@ pub(crate) fn site(
 ) -> Option<Site> {
     let zone = facts.site.zone.value()?.clone();
     let options = site_options(facts, report);
-    let scopes = scopes(facts, report)?;
+    let scopes = scopes(facts, catalogue, report)?;
     let classes: Vec<_> = all_classes(facts, catalogue)
         .map(|class| self::class(class, facts, &options, &scopes, report))
         .collect();
@@ -31,7 +32,7 @@ pub(crate) fn site(
     });
     Some(Site {
         name: facts.site.name.value().cloned().unwrap_or_else(|| zone.to_string()),
-        dhcp: Dhcp::default(),
+        dhcp: facts.dhcp,
         dns: Dns {
             listen: facts.dns.listen.value()?.items.iter().map(|item| item.value).collect(),
             forward: facts
@@ -74,7 +75,7 @@ pub(crate) fn site(
                 })
             })
             .collect::<Option<_>>()?,
-        phones: phones(facts, &classes, report)?,
+        phones: phones(facts, catalogue, report)?,
         zone,
         scopes,
         classes,
@@ -108,12 +109,24 @@ fn merged(derived: Vec<OptionRule>, explicit: &[Explicit]) -> Vec<OptionRule> {
     rules
 }
 
-/// 2, 4 or 42, 6 and 15.
+/// 2, 4 or 42, 6, 15, 100 and 101.
 fn site_options(facts: &Facts, report: &Report) -> Vec<OptionRule> {
     let mut rules = Vec::new();
-    if let Some(offset) = &facts.site.offset {
-        let origin = report.derived(&offset.span, "the standard offset of the time zone");
-        rules.push(rule(2, offset.value.to_be_bytes(), Send::IfRequested, origin));
+    if let Some(time) = &facts.site.time {
+        let (offset, derived) = match facts.time.offset {
+            Offset::Standard => (time.value.standard, "the standard offset of the time zone"),
+            Offset::Current => (time.value.current, "the current offset of the time zone"),
+        };
+        let origin = report.derived(&time.span, derived);
+        rules.push(rule(2, offset.to_be_bytes(), Send::IfRequested, origin));
+        if let Some(zone) = &time.value.zone {
+            let origin = report.derived(&time.span, "the name of the time zone");
+            rules.push(rule(101, zone.name.as_str(), Send::IfRequested, origin));
+            if let Some(posix) = zone.posix {
+                let origin = report.derived(&time.span, "the POSIX rule of the time zone");
+                rules.push(rule(100, posix, Send::IfRequested, origin));
+            }
+        }
     }
     if let Some(servers) = facts.time.servers.good() {
         let origin = report.derived(&servers.span, "the addresses of the time servers");
@@ -142,17 +155,16 @@ fn site_options(facts: &Facts, report: &Report) -> Vec<OptionRule> {
     merged(rules, &facts.options)
 }
 
-fn scopes(facts: &Facts, report: &Report) -> Option<Vec<Scope>> {
+fn scopes(facts: &Facts, catalogue: &[ClassFacts], report: &Report) -> Option<Vec<Scope>> {
     facts
         .scopes
         .iter()
         .map(|scope| {
             let subnet = *scope.subnet.value()?;
-            let pools: Vec<Pool> = scope
-                .pools
-                .value()
-                .map(|pools| pools.items.iter().map(|pool| pool.value.into()).collect())
-                .unwrap_or_default();
+            let pools = scope.pools.value().into_iter().flat_map(|pools| &pools.items);
+            let pools: Option<Vec<Pool>> =
+                pools.map(|pool| self::pool(&pool.value, facts, catalogue)).collect();
+            let lease = scope.lease.lease.value().copied().unwrap_or(LEASE);
             let voice = match scope.voice.value() {
                 Some(name) => Some(scope_id(facts, name)?),
                 None => None,
@@ -163,22 +175,43 @@ fn scopes(facts: &Facts, report: &Report) -> Option<Vec<Scope>> {
                 vlan: scope.vlan.value().copied(),
                 subnet,
                 excluded: excluded(scope),
-                pools,
+                pools: pools?,
                 router: scope.router.value().copied(),
-                lease: scope.lease.value().copied().unwrap_or(crate::read::LEASE),
-                times: LeaseTimes::default(),
-                phone_lease: None,
-                serve: Serve::All,
-                authoritative: true,
-                probe: false,
-                reserved_share: 0,
-                shared_network: None,
+                lease,
+                times: scope.lease.times(),
+                phone_lease: scope
+                    .phone_lease
+                    .value()
+                    .copied()
+                    .or_else(|| voice.map(|_| lease.min(PHONE_LEASE))),
+                serve: scope.serve,
+                authoritative: scope.authoritative,
+                probe: scope.probe,
+                reserved_share: scope.reserved_share,
+                shared_network: scope.shared_network.value().cloned(),
                 voice,
                 options: scope_options(scope, report),
                 origin: report.origin(&scope.span),
             })
         })
         .collect()
+}
+
+fn pool(pool: &PoolFacts, facts: &Facts, catalogue: &[ClassFacts]) -> Option<Pool> {
+    let user = |user: &PoolUserFacts| {
+        Some(match user {
+            PoolUserFacts::Phones => PoolUser::Phones,
+            PoolUserFacts::Inventory => PoolUser::Inventory,
+            PoolUserFacts::Class(name) => PoolUser::Class(class_id(facts, catalogue, name)?),
+        })
+    };
+    let only = pool.only.iter().map(|only| user(&only.value)).collect::<Option<_>>()?;
+    Some(Pool { range: pool.range, only })
+}
+
+fn class_id(facts: &Facts, catalogue: &[ClassFacts], name: &str) -> Option<ClassId> {
+    let index = all_classes(facts, catalogue).position(|class| class.is_named(name))?;
+    u16::try_from(index).ok().map(ClassId)
 }
 
 pub(crate) fn scope_id(facts: &Facts, name: &str) -> Option<ScopeId> {
@@ -194,8 +227,8 @@ fn excluded(scope: &ScopeFacts) -> Vec<Ipv4Addr> {
     let mut all = BTreeSet::new();
     for range in &exclude.items {
         for pool in &pools.items {
-            let first = range.value.first().max(pool.value.first());
-            let last = range.value.last().min(pool.value.last());
+            let first = range.value.first().max(pool.value.range.first());
+            let last = range.value.last().min(pool.value.range.last());
             if let Ok(both) = offhook_model::AddressRange::new(first, last) {
                 all.extend(both.iter());
             }
@@ -297,11 +330,11 @@ fn class(
         label: class.label.clone().unwrap_or_else(|| name.clone()),
         name,
         evidence: class.evidence().cloned().collect(),
-        condition: None,
-        scopes: Vec::new(),
-        lease: None,
-        times: LeaseTimes::default(),
-        trailing_nul: false,
+        condition: class.condition.clone(),
+        scopes: class.scopes.clone().unwrap_or_default(),
+        lease: class.lease.lease.value().copied(),
+        times: class.lease.times(),
+        trailing_nul: class.trailing_nul.unwrap_or(false),
         options: merged(everywhere, &class.options),
         scope_options: by_scope,
         boot_header: class.boot_header.unwrap_or(false),
@@ -370,17 +403,13 @@ fn vlan(scope: &Scope, facts: &Facts, report: &Report) -> Option<(Vec<u8>, Origi
     Some((vlan.value.to_string().into_bytes(), origin))
 }
 
-fn phones(facts: &Facts, classes: &[Class], report: &Report) -> Option<Vec<Phone>> {
+fn phones(facts: &Facts, catalogue: &[ClassFacts], report: &Report) -> Option<Vec<Phone>> {
     facts
         .phones
         .iter()
         .map(|phone| {
             let class = match phone.class.value() {
-                Some(name) => {
-                    let index =
-                        classes.iter().position(|class| class.name.eq_ignore_ascii_case(name))?;
-                    Some(ClassId(u16::try_from(index).ok()?))
-                }
+                Some(name) => Some(class_id(facts, catalogue, name)?),
                 None => None,
             };
             Some(Phone {

@@ -8,6 +8,7 @@ mod check;
 mod code;
 mod derive;
 mod diagnostic;
+mod known;
 mod names;
 mod options;
 mod place;
@@ -22,7 +23,7 @@ mod words;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use offhook_model::{Site, Source};
+use offhook_model::{Site, Source, Time};
 use toml::de::{DeTable, DeValue};
 
 pub use code::Code;
@@ -81,7 +82,7 @@ pub fn load(path: &Path) -> Loaded {
     }
     let base = path.parent().unwrap_or(Path::new(""));
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(&label, base, text, &OnDisk),
+        Ok(text) => parse(&label, base, text, now(), &OnDisk),
         Err(error) => {
             let good =
                 String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
@@ -107,13 +108,19 @@ fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The clock, for the current offset of a time zone.
+fn now() -> Time {
+    let millis = jiff::Timestamp::now().as_millisecond();
+    Time::from_millis(u64::try_from(millis).unwrap_or_default())
+}
+
 /// Reads the configuration in `text`. `label` is the file's name in diagnostics, `base` the directory that
-/// relative paths start from.
-pub fn parse(label: &str, base: &Path, text: &str, files: &dyn Files) -> Loaded {
+/// relative paths start from, and `now` the moment whose offset from UTC is the current one.
+pub fn parse(label: &str, base: &Path, text: &str, now: Time, files: &dyn Files) -> Loaded {
     let source = Source::Config(label.into());
     with_tree(source, text, |root| {
         let report = root.report;
-        let facts = read::read(root, &CATALOGUE);
+        let facts = read::read(root, &CATALOGUE, now);
         check::all(&facts, &CATALOGUE, base, files, report);
         // A fact that is missing although nothing was reported would be a mistake of this crate's own.
         let site = derive::site(&facts, &CATALOGUE, base, report);

@@ -1,29 +1,67 @@
 //! Host names of the file, and their addresses.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use offhook_model::DomainName;
 
 use crate::Code;
+use crate::known::Known;
 use crate::read::{HostFacts, SwitchoverFacts};
 use crate::report::Problem;
 use crate::tree::Value;
 use crate::words;
 
+/// The zone that names are in.
+#[derive(Clone)]
+pub(crate) struct Zone {
+    name: DomainName,
+    /// Its line could not be read: names are still compared with one another, by their first label.
+    is_stand_in: bool,
+}
+
+impl Zone {
+    /// The zone as the file states it, or one that stands in for it.
+    pub(crate) fn new(stated: Option<&DomainName>) -> Option<Self> {
+        match stated {
+            Some(name) => Some(Self { name: name.clone(), is_stand_in: false }),
+            None => Some(Self { name: "zone.invalid".parse().ok()?, is_stand_in: true }),
+        }
+    }
+
+    /// The zone that names have to be in; none when nobody knows it.
+    pub(crate) fn stated(&self) -> Option<&DomainName> {
+        (!self.is_stand_in).then_some(&self.name)
+    }
+
+    pub(crate) fn qualify(&self, text: &str) -> Option<DomainName> {
+        DomainName::qualify(text, &self.name).ok()
+    }
+
+    fn is_same(&self, one: &DomainName, other: &DomainName) -> bool {
+        one == other || self.is_stand_in && one.labels().next() == other.labels().next()
+    }
+}
+
 /// Which names have addresses in the zone.
 #[derive(Default)]
 pub(crate) struct Names {
-    zone: Option<DomainName>,
+    zone: Option<Zone>,
+    pub(crate) known: Known,
     hosts: BTreeMap<DomainName, Option<Ipv4Addr>>,
     /// Switchovers; no addresses where a host of theirs is unreadable.
     others: BTreeMap<DomainName, Vec<Ipv4Addr>>,
     /// Some names are not known, because their lines could not be read.
     incomplete: bool,
+    /// How many of those have no text that could be compared.
+    nameless: usize,
+    /// The names that are taken to be theirs.
+    excused: RefCell<BTreeSet<String>>,
 }
 
 impl Names {
-    pub(crate) fn new(zone: Option<DomainName>, hosts: &[HostFacts], incomplete: bool) -> Self {
+    pub(crate) fn new(zone: Option<Zone>, hosts: &[HostFacts], incomplete: bool) -> Self {
         let mut names = Self { zone, incomplete, ..Self::default() };
         for host in hosts {
             match host.name.value() {
@@ -31,7 +69,10 @@ impl Names {
                     let address = host.address.value().copied();
                     names.hosts.entry(name.clone()).or_insert(address);
                 }
-                None => names.incomplete |= host.lost,
+                None => {
+                    names.incomplete |= host.lost;
+                    names.nameless += usize::from(host.is_nameless);
+                }
             }
         }
         names
@@ -53,8 +94,38 @@ impl Names {
         }
     }
 
-    pub(crate) fn zone(&self) -> Option<&DomainName> {
+    pub(crate) fn zone(&self) -> Option<&Zone> {
         self.zone.as_ref()
+    }
+
+    /// The host called `name`, and its address where that could be read.
+    fn known_host(&self, name: &DomainName) -> Option<(&DomainName, &Option<Ipv4Addr>)> {
+        let zone = self.zone()?;
+        self.hosts
+            .get_key_value(name)
+            .or_else(|| self.hosts.iter().find(|(known, _)| zone.is_same(known, name)))
+    }
+
+    fn known_other(&self, name: &DomainName) -> Option<&Vec<Ipv4Addr>> {
+        let zone = self.zone()?;
+        let other = self.others.iter().find(|(known, _)| zone.is_same(known, name));
+        other.map(|(_, addresses)| addresses)
+    }
+
+    /// Whether the name that `value` gives may be one of those that could not be read: the file says it in
+    /// some other place as well, or there are as many hosts without a name.
+    fn may_be_lost(&self, value: &Value<'_>, text: &str) -> bool {
+        if !self.incomplete {
+            return false;
+        }
+        if value.report.mentions(text) > 1 {
+            return true;
+        }
+        let mut excused = self.excused.borrow_mut();
+        if excused.len() < self.nameless {
+            excused.insert(text.to_owned());
+        }
+        excused.contains(text)
     }
 
     /// Whether `name` has an address, or its absence was already reported.
@@ -68,17 +139,15 @@ impl Names {
         value: &Value<'_>,
         text: &str,
     ) -> Option<(DomainName, Option<Ipv4Addr>)> {
-        let name = DomainName::qualify(text, self.zone()?);
-        if let Ok(name) = &name
-            && let Some(address) = self.hosts.get(name)
-        {
+        let name = self.zone()?.qualify(text);
+        if let Some((name, address)) = name.as_ref().and_then(|name| self.known_host(name)) {
             return Some((name.clone(), *address));
         }
-        if self.incomplete {
+        if self.may_be_lost(value, text) {
             return None;
         }
         let outside =
-            name.is_ok() && text.contains('.') && words::nearest(text, self.short()).is_none();
+            name.is_some() && text.contains('.') && words::nearest(text, self.short()).is_none();
         let problem = if outside {
             Problem::error(
                 Code::SrvTargetWithoutAddress,
@@ -106,16 +175,15 @@ impl Names {
         if !text.contains(|c: char| c.is_alphabetic()) {
             return value.address().map(|address| vec![address]);
         }
-        let name = DomainName::qualify(text, self.zone()?);
-        if let Ok(name) = &name {
-            if let Some(address) = self.hosts.get(name) {
+        if let Some(name) = self.zone()?.qualify(text) {
+            if let Some((_, address)) = self.known_host(&name) {
                 return address.map(|address| vec![address]);
             }
-            if let Some(addresses) = self.others.get(name) {
+            if let Some(addresses) = self.known_other(&name) {
                 return (!addresses.is_empty()).then(|| addresses.clone());
             }
         }
-        if !self.incomplete {
+        if !self.may_be_lost(value, text) {
             value.report.push(self.unknown(code, value, what, text));
         }
         None
@@ -140,7 +208,7 @@ impl Names {
     /// Every name, without the zone where that is shorter.
     pub(crate) fn short(&self) -> impl Iterator<Item = &str> {
         self.hosts.keys().chain(self.others.keys()).map(|name| {
-            let zone = self.zone.as_ref().map_or("", DomainName::as_str);
+            let zone = self.zone.as_ref().map_or("", |zone| zone.name.as_str());
             let stem = name.as_str().strip_suffix(zone).and_then(|stem| stem.strip_suffix('.'));
             stem.unwrap_or(name.as_str())
         })

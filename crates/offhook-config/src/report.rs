@@ -152,6 +152,21 @@ impl Report {
         self.lines.text().as_bytes().get(span.start) == Some(&b'{')
     }
 
+    /// In how many places the file says `word`, whatever it means there; spaces, hyphens and letter case do
+    /// not count.
+    pub(crate) fn mentions(&self, word: &str) -> usize {
+        let plain = |text: &str| text.to_ascii_lowercase().replace([' ', '\t', '-', '_'], "");
+        let (text, word) = (plain(self.lines.text()), plain(word));
+        let is_inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        text.match_indices(&word)
+            .filter(|(at, _)| {
+                let (before, after) = text.split_at(*at);
+                let after = after.strip_prefix(word.as_str()).unwrap_or_default();
+                !is_inside(before.chars().next_back()) && !is_inside(after.chars().next())
+            })
+            .count()
+    }
+
     /// Whether the header of some table was lost, so that a table that seems to be missing may be there.
     pub(crate) fn are_sections_lost(&self) -> bool {
         self.sections_lost

@@ -89,6 +89,33 @@ impl Value<'_> {
         Some(subnet)
     }
 
+    /// A network of any size, or one address.
+    pub(crate) fn network(&self) -> Option<Ipv4Network> {
+        let text = self.string_for("a string with a network", None)?;
+        let (address, prefix) = text.split_once('/').unwrap_or((text, "32"));
+        let network = parse_address(address)
+            .and_then(|address| {
+                let prefix = prefix.parse().map_err(|_| String::new())?;
+                Ipv4Network::new(address, prefix).map_err(|_| String::new())
+            })
+            .map_err(|hint| match hint.is_empty() {
+                true => "write a prefix length from 0 to 32".to_owned(),
+                false => hint,
+            });
+        match network {
+            Ok(network) if network.ip() == network.network() => Some(network),
+            Ok(network) => {
+                let hint = format!("the network is \"{}/{prefix}\"", network.network());
+                self.bad(Code::BadSubnet, format!("`{text}` is an address in a network"), hint);
+                None
+            }
+            Err(hint) => {
+                self.bad(Code::BadSubnet, format!("`{text}` is not a network"), hint);
+                None
+            }
+        }
+    }
+
     pub(crate) fn range(&self) -> Option<AddressRange> {
         let text = self.string_for("a string with a range of addresses", None)?;
         match text.parse() {
@@ -207,6 +234,36 @@ impl Value<'_> {
         }
     }
 
+    /// A duration of whole milliseconds within bounds (also in milliseconds), as `"500ms"`, or as a number of
+    /// seconds.
+    pub(crate) fn millis(&self, least: u64, most: u64) -> Option<Duration> {
+        let millis = match self.as_integer() {
+            Some(number) => u64::try_from(number).ok().and_then(|n| n.checked_mul(1000)),
+            None => {
+                let text = self.string_for("a duration such as \"500ms\"", None)?;
+                let Some(millis) = parse_millis(text) else {
+                    let hint = match text.trim().bytes().all(|b| b.is_ascii_digit()) {
+                        true => duration_hint(text),
+                        false => "write a number with ms or s, as in \"500ms\"".to_owned(),
+                    };
+                    self.bad(Code::BadDuration, format!("`{text}` is not a duration"), hint);
+                    return None;
+                };
+                Some(millis)
+            }
+        };
+        let found = millis.filter(|millis| (least..=most).contains(millis));
+        if found.is_none() {
+            let (least, most) = (format_millis(least), format_millis(most));
+            self.bad(
+                Code::OutOfRange,
+                format!("this is not between {least} and {most}"),
+                format!("write a duration from \"{least}\" to \"{most}\""),
+            );
+        }
+        found.map(Duration::from_millis)
+    }
+
     /// One of several words.
     pub(crate) fn choice<T: Copy>(&self, code: Code, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.string()?;
@@ -222,6 +279,12 @@ impl Value<'_> {
         }
         found
     }
+}
+
+/// One to six bytes of a MAC address in hex, however they are separated.
+pub(crate) fn parse_mac_prefix(text: &str) -> Option<Box<[u8]>> {
+    let digits: String = text.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
+    parse_hex(&digits).filter(|bytes| (1..=6).contains(&bytes.len())).map(Vec::into_boxed_slice)
 }
 
 fn parse_address(text: &str) -> Result<Ipv4Addr, String> {
@@ -265,6 +328,12 @@ const UNITS: [(&str, u64); 5] = [("w", 604_800), ("d", 86_400), ("h", 3600), ("m
 
 /// Whole seconds of `8h`, `90m`, `1h30m` and the like.
 fn parse_duration(text: &str) -> Option<u64> {
+    let millis = parse_millis(text)?;
+    millis.is_multiple_of(1000).then_some(millis / 1000)
+}
+
+/// Whole milliseconds of `500ms`, `1s500ms` and what [`parse_duration`] takes.
+fn parse_millis(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     let mut total: u64 = 0;
     if rest.is_empty() {
@@ -274,8 +343,13 @@ fn parse_duration(text: &str) -> Option<u64> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
         let number: u64 = number.parse().ok()?;
-        let (unit, seconds) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
-        total = total.checked_add(number.checked_mul(*seconds)?)?;
+        let (unit, millis) = if tail.starts_with("ms") {
+            ("ms", 1)
+        } else {
+            let (unit, seconds) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
+            (*unit, seconds * 1000)
+        };
+        total = total.checked_add(number.checked_mul(millis)?)?;
         rest = tail.strip_prefix(unit)?.trim_start();
     }
     Some(total)
@@ -306,6 +380,13 @@ pub(crate) fn format_duration(seconds: u64) -> String {
         .map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
+fn format_millis(millis: u64) -> String {
+    match millis.is_multiple_of(1000) {
+        true => format_duration(millis / 1000),
+        false => format!("{millis}ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +400,8 @@ mod tests {
             ("3600s", Some(3600)),
             ("1h30m", Some(5400)),
             ("1h 30m", Some(5400)),
+            ("1000ms", Some(1)),
+            ("1s500ms", None),
             ("infinite", None),
             ("", None),
             ("8", None),
@@ -330,6 +413,8 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), seconds, "{text}");
         }
+        assert_eq!(parse_millis("1s500ms"), Some(1500));
+        assert_eq!(format_millis(1500), "1500ms");
         assert_eq!(format_duration(5400), "90m");
         assert_eq!(format_duration(60), "1m");
         assert_eq!(format_duration(0), "0s");

@@ -19,7 +19,7 @@ fn section(header: &str) -> String {
 #[test]
 fn the_reference_shows_every_key_there_is() {
     let walked = with_tree(Source::Config("reference".into()), REFERENCE, |root| {
-        read::read(root, &CATALOGUE);
+        read::read(root, &CATALOGUE, Time::default());
     });
     let known = walked.report.known_keys();
     assert!(known.len() > 60, "{known:?}");

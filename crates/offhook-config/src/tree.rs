@@ -82,6 +82,18 @@ impl<'a> Value<'a> {
         matches!(self.node, DeValue::String(_))
     }
 
+    /// The string that stands there; nothing when it is none.
+    pub(crate) fn as_str(&self) -> Option<&'a str> {
+        match self.node {
+            DeValue::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_boolean(&self) -> bool {
+        matches!(self.node, DeValue::Boolean(_))
+    }
+
     /// What stands there, with its article.
     pub(crate) fn found(&self) -> &'static str {
         match self.node {
@@ -290,7 +302,7 @@ pub(crate) struct Table<'a> {
     pub(crate) span: Span,
     section: String,
     entries: Vec<Entry<'a>>,
-    taken: RefCell<Vec<&'static str>>,
+    taken: RefCell<Vec<&'a str>>,
     is_reported: Cell<bool>,
 }
 
@@ -325,8 +337,27 @@ impl<'a> Table<'a> {
         })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// Names keys that will be asked for: one of them is no misspelling of another.
+    pub(crate) fn expect(&self, keys: &[&'static str]) {
+        let mut taken = self.taken.borrow_mut();
+        for key in keys {
+            if !taken.contains(key) {
+                taken.push(key);
+            }
+        }
+    }
+
+    /// Counts a key as asked for that [`Table::all`] gave.
+    pub(crate) fn take(&self, key: &'a str) {
+        self.taken.borrow_mut().push(key);
     }
 
     /// Whether the value is not what was meant, because the syntax is broken there.
@@ -349,7 +380,7 @@ impl<'a> Table<'a> {
         read: impl FnOnce(&Value<'a>) -> Option<T>,
     ) -> Field<T> {
         self.report.know(&self.section, key);
-        self.taken.borrow_mut().push(key);
+        self.expect(&[key]);
         let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
             // A misspelt key is reported as unknown; that it seems to be missing is no second mistake.
             return if self.has_near(key) { Field::Bad } else { Field::Absent };

@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use offhook_config::{Code, Diagnostics, Files, Loaded, load, parse};
+use offhook_model::Time;
+
+/// A summer's day.
+const NOW: Time = Time::from_secs(1_783_000_000);
 
 /// A TFTP root with an image for every family, and one under two names.
 struct Root;
@@ -25,7 +29,7 @@ impl Files for Root {
 }
 
 fn read(text: &str) -> Loaded {
-    parse("offhook.toml", Path::new("/etc/offhook"), text, &Root)
+    parse("offhook.toml", Path::new("/etc/offhook"), text, NOW, &Root)
 }
 
 fn case(code: Code) -> Option<String> {
@@ -249,4 +253,35 @@ fn what_only_follows_from_a_mistake_is_not_reported() {
         let diagnostics = read(&LAB.replacen(from, to, 1)).diagnostics;
         assert_eq!(codes(&diagnostics), [code], "{to}\n{}", diagnostics.render(false));
     }
+}
+
+#[test]
+fn a_zone_or_host_that_cannot_be_read_hides_no_other_mistake() {
+    let lab = include_str!("../../../config/lab.toml");
+    let mistakes = [
+        ("zone = \"lab.voip\"", "zone = \"lab..voip\"", "bad-name"),
+        ("servers = [\"mytimeserver\"]", "servers = [\"mytimeservr\"]", "time-server-unresolvable"),
+        (
+            "hosts = [\"vm40ic1\", \"vm40ic2\"]",
+            "hosts = [\"vm40ic1\", \"vm40ic3\"]",
+            "unknown-host",
+        ),
+    ];
+    let mut text = lab.to_owned();
+    for (right, wrong, _) in mistakes {
+        assert!(text.contains(right), "{right}");
+        text = text.replacen(right, wrong, 1);
+    }
+    let mut expected: Vec<_> = mistakes.iter().map(|(.., code)| *code).collect();
+    let mut found = codes(&read(&text).diagnostics);
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    // A host whose name is unreadable excuses a reference to it, and no other.
+    let text = lab.replacen("name = \"mytimeserver\"", "name = \"my timeserver\"", 1).replacen(
+        "\"vm40ic2\"]",
+        "\"vm40ic3\"]",
+        1,
+    );
+    assert_eq!(codes(&read(&text).diagnostics), ["bad-name", "unknown-host"]);
 }

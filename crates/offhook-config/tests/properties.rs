@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
+/// A summer's day.
+const NOW: Time = Time::from_secs(1_783_000_000);
+
 use offhook_config::{Files, Loaded, parse};
+use offhook_model::Time;
 use proptest::prelude::*;
 
 struct Nothing;
@@ -17,7 +21,7 @@ const LAB: &str = include_str!("../../../config/lab.toml");
 const REFERENCE: &str = include_str!("../../../config/offhook.reference.toml");
 
 fn check(text: &str) -> Result<(), TestCaseError> {
-    let Loaded { site, diagnostics } = parse("offhook.toml", Path::new(""), text, &Nothing);
+    let Loaded { site, diagnostics } = parse("offhook.toml", Path::new(""), text, NOW, &Nothing);
     prop_assert_eq!(site.is_some(), diagnostics.is_ok(), "{}", text);
     let lines = text.split('\n').count() as u32;
     let mut last = 0;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use offhook_config::{Files, Loaded, load, parse};
 use offhook_model::{
     Class, Evidence, OptionRule, Origin, Phone, PhoneKey, ScopeId, Send, SipPorts, Site, Source,
+    Time,
 };
 
 fn config(name: &str) -> Loaded {
@@ -18,6 +19,9 @@ fn lab() -> Site {
     assert!(loaded.diagnostics.is_ok(), "{}", loaded.diagnostics.render(false));
     loaded.site.expect("no errors")
 }
+
+/// A summer's day.
+const NOW: Time = Time::from_secs(1_783_000_000);
 
 /// No files at all.
 struct Nothing;
@@ -31,7 +35,7 @@ impl Files for Nothing {
 /// `lab.toml` with more at its end.
 fn lab_and(more: &str) -> Site {
     let text = format!("{}\n{more}", include_str!("../../../config/lab.toml"));
-    let loaded = parse("lab.toml", Path::new(""), &text, &Nothing);
+    let loaded = parse("lab.toml", Path::new(""), &text, NOW, &Nothing);
     assert!(loaded.diagnostics.is_ok(), "{}", loaded.diagnostics.render(false));
     loaded.site.expect("no errors")
 }
@@ -95,7 +99,7 @@ fn options_of_the_site_and_its_scopes_are_these_bytes_and_no_vendors_codes() {
     assert_eq!(rule(&site.options, 15), Some((&b"lab.voip"[..], asked)));
     assert_eq!(rule(&site.options, 42), Some((&[0x0a, 0xfa, 0x01, 0x06][..], asked)));
     let codes: Vec<_> = site.options.iter().map(|rule| rule.code).collect();
-    assert_eq!(codes, [2, 6, 15, 42]);
+    assert_eq!(codes, [2, 6, 15, 42, 100, 101]);
     for (scope, router, broadcast) in
         [(VOICE, [10, 250, 1, 1], [10, 250, 1, 255]), (NATIVE, [10, 0, 0, 1], [10, 0, 0, 255])]
     {
@@ -331,7 +335,7 @@ fn time_zones_give_their_standard_offset() {
         ("UTC", 0.0),
     ] {
         let text = include_str!("../../../config/lab.toml").replace("America/New_York", zone);
-        let site = parse("lab.toml", Path::new(""), &text, &Nothing).site.unwrap();
+        let site = parse("lab.toml", Path::new(""), &text, NOW, &Nothing).site.unwrap();
         let seconds = ((hours * 3600.0) as i32).to_be_bytes();
         assert_eq!(rule(&site.options, 2).map(|(value, _)| value), Some(&seconds[..]), "{zone}");
     }
@@ -343,7 +347,7 @@ fn time_servers_go_into_option_4_where_the_file_says_so_and_never_into_both() {
     let with = |option: &str| {
         let text =
             text.replace("[\"mytimeserver\"]  ", &format!("[\"mytimeserver\"]\n{option}\n#"));
-        parse("lab.toml", Path::new(""), &text, &Nothing)
+        parse("lab.toml", Path::new(""), &text, NOW, &Nothing)
     };
     let site = with("option = 4").site.unwrap();
     assert_eq!(rule(&site.options, 4), Some((&[10, 250, 1, 6][..], Send::IfRequested)));

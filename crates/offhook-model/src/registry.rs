@@ -1,6 +1,8 @@
 //! Names and types of DHCP options: RFC 2132, the IANA registry of BOOTP and DHCP parameters, and the two codes
 //! the guide gives a meaning to (132 and 160).
 
+mod aliases;
+
 /// The form of an option's payload, which decides how the configuration writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -26,8 +28,28 @@ pub enum Kind {
     Text,
     /// Domain names in DNS wire form, compressed (RFC 3397).
     Domains,
+    /// Domain names in DNS wire form, each in full: most options forbid compression, or do not mention it.
+    PlainDomains,
     /// Classless routes (RFC 3442).
     Routes,
+    /// One or more bytes.
+    U8List,
+    /// Domain names or addresses, after a byte that says which (RFC 3361).
+    SipServers,
+    /// Whether they are mandatory, and addresses (RFC 2610, section 3).
+    DirectoryAgents,
+    /// Whether they are mandatory, and text (RFC 2610, section 4).
+    ServiceScopes,
+    /// The addresses of one server after a byte with their length (RFC 7291).
+    PcpServer,
+    /// URIs, each after its length in two bytes (RFC 8572).
+    Uris,
+    /// Code, length, payload each: option 43 (RFC 2132, 8.4).
+    Suboptions,
+    /// Data by enterprise number (RFC 3925, section 3).
+    VendorClasses,
+    /// Sub-options by enterprise number (RFC 3925, section 4).
+    VendorOptions,
     /// Bytes that this registry does not look into.
     Bytes,
 }
@@ -87,7 +109,7 @@ pub const OPTIONS: &[OptionDef] = &[
     option(40, "nis-domain", Kind::Text),
     option(41, "nis-servers", Kind::Addresses),
     option(42, "ntp-servers", Kind::Addresses),
-    option(43, "vendor-encapsulated-options", Kind::Bytes),
+    option(43, "vendor-encapsulated-options", Kind::Suboptions),
     option(44, "netbios-name-servers", Kind::Addresses),
     option(45, "netbios-dd-server", Kind::Addresses),
     option(46, "netbios-node-type", Kind::U8),
@@ -122,27 +144,30 @@ pub const OPTIONS: &[OptionDef] = &[
     option(75, "streettalk-server", Kind::Addresses),
     option(76, "streettalk-directory-assistance-server", Kind::Addresses),
     option(77, "user-class", Kind::Bytes),
-    option(78, "slp-directory-agent", Kind::Bytes),
-    option(79, "slp-service-scope", Kind::Bytes),
+    option(78, "slp-directory-agent", Kind::DirectoryAgents),
+    option(79, "slp-service-scope", Kind::ServiceScopes),
     option(80, "rapid-commit", Kind::Empty),
     option(81, "client-fqdn", Kind::Bytes),
     option(82, "relay-agent-information", Kind::Bytes),
+    option(83, "isns", Kind::Bytes),
     option(85, "nds-servers", Kind::Addresses),
     option(86, "nds-tree-name", Kind::Text),
     option(87, "nds-context", Kind::Text),
-    option(88, "bcms-controller-names", Kind::Domains),
+    option(88, "bcms-controller-names", Kind::PlainDomains),
     option(89, "bcms-controller-address", Kind::Addresses),
     option(90, "authentication", Kind::Bytes),
     option(91, "client-last-transaction-time", Kind::U32),
     option(92, "associated-ip", Kind::Addresses),
     option(93, "client-system", Kind::U16List),
     option(94, "client-ndi", Kind::Bytes),
+    option(95, "ldap", Kind::Text),
     option(97, "uuid-guid", Kind::Bytes),
     option(98, "uap-servers", Kind::Text),
     option(99, "geoconf-civic", Kind::Bytes),
     option(100, "pcode", Kind::Text),
     option(101, "tcode", Kind::Text),
     option(108, "ipv6-only-preferred", Kind::U32),
+    option(109, "dhcp4o6-s46-saddr", Kind::Bytes),
     option(112, "netinfo-server-address", Kind::Addresses),
     option(113, "netinfo-server-tag", Kind::Text),
     option(114, "captive-portal", Kind::Text),
@@ -150,27 +175,45 @@ pub const OPTIONS: &[OptionDef] = &[
     option(117, "name-service-search", Kind::U16List),
     option(118, "subnet-selection", Kind::Address),
     option(119, "domain-search", Kind::Domains),
-    option(120, "sip-servers", Kind::Bytes),
+    option(120, "sip-servers", Kind::SipServers),
     option(121, "classless-static-route", Kind::Routes),
-    option(122, "cablelabs-client-configuration", Kind::Bytes),
+    option(122, "cablelabs-client-configuration", Kind::Suboptions),
     option(123, "geoconf", Kind::Bytes),
-    option(124, "vendor-identifying-vendor-class", Kind::Bytes),
-    option(125, "vendor-identifying-vendor-options", Kind::Bytes),
+    option(124, "vendor-identifying-vendor-class", Kind::VendorClasses),
+    option(125, "vendor-identifying-vendor-options", Kind::VendorOptions),
     option(132, "vlan-id", Kind::Text),
     option(136, "pana-agent", Kind::Addresses),
-    option(137, "v4-lost", Kind::Domains),
+    option(137, "v4-lost", Kind::PlainDomains),
     option(138, "capwap-ac-v4", Kind::Addresses),
-    option(141, "sip-ua-cs-domains", Kind::Domains),
+    option(139, "mos-addresses", Kind::Bytes),
+    option(140, "mos-fqdns", Kind::Bytes),
+    option(141, "sip-ua-cs-domains", Kind::PlainDomains),
+    option(142, "andsf-addresses", Kind::Addresses),
+    option(143, "sztp-redirect", Kind::Uris),
+    option(144, "geoloc", Kind::Bytes),
+    option(145, "forcerenew-nonce-capable", Kind::U8List),
+    option(146, "rdnss-selection", Kind::Bytes),
+    option(147, "dots-reference-identifier", Kind::PlainDomains),
+    option(148, "dots-addresses", Kind::Addresses),
     option(150, "tftp-server-address", Kind::Addresses),
+    option(151, "status-code", Kind::Bytes),
+    option(152, "base-time", Kind::U32),
+    option(153, "start-time-of-state", Kind::U32),
+    option(154, "query-start-time", Kind::U32),
+    option(155, "query-end-time", Kind::U32),
+    option(156, "dhcp-state", Kind::U8),
+    option(157, "data-source", Kind::Bytes),
+    option(158, "pcp-server", Kind::PcpServer),
     option(159, "v4-portparams", Kind::Bytes),
     option(160, "provisioning-url", Kind::Text),
     option(161, "mud-url", Kind::Text),
+    option(162, "dns-resolvers", Kind::Bytes),
     option(208, "pxelinux-magic", Kind::Bytes),
     option(209, "configuration-file", Kind::Text),
     option(210, "path-prefix", Kind::Text),
     option(211, "reboot-time", Kind::U32),
     option(212, "sixrd", Kind::Bytes),
-    option(213, "v4-access-domain", Kind::Domains),
+    option(213, "v4-access-domain", Kind::PlainDomains),
     option(220, "subnet-allocation", Kind::Bytes),
     option(221, "virtual-subnet-selection", Kind::Bytes),
 ];
@@ -185,9 +228,17 @@ pub fn by_code(code: u8) -> Option<&'static OptionDef> {
     OPTIONS.get(found)
 }
 
-/// The option with this name.
+/// The option with this name, or with one that the IANA list or another server has for it; lower case with
+/// hyphens.
 pub fn by_name(name: &str) -> Option<&'static OptionDef> {
-    OPTIONS.iter().find(|option| option.name == name)
+    let own = OPTIONS.iter().find(|option| option.name == name);
+    own.or_else(|| by_code(aliases::ALIASES.iter().find(|(alias, _)| *alias == name)?.1))
+}
+
+/// Every name there is, other names included.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    let own = OPTIONS.iter().map(|option| option.name);
+    own.chain(aliases::ALIASES.iter().map(|(alias, _)| *alias))
 }
 
 #[cfg(test)]
@@ -201,6 +252,11 @@ mod tests {
             assert_eq!(by_name(option.name), Some(option));
             assert_eq!(by_code(option.code), Some(option));
         }
+        for (alias, code) in aliases::ALIASES {
+            assert_eq!(by_name(alias), by_code(*code), "{alias}");
+            assert!(by_code(*code).is_some_and(|option| option.name != *alias), "{alias}");
+        }
+        assert!(names().all(|name| name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-'))));
         assert_eq!(by_code(0), None);
         assert_eq!(by_code(255), None);
     }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use super::Context;
 use crate::Code;
+use crate::read::ScopeFacts;
 use crate::report::{Problem, Span, Spanned};
 
 pub(super) fn check(context: &Context<'_>) {
@@ -28,13 +29,7 @@ pub(super) fn check(context: &Context<'_>) {
     twice(context, Code::DuplicateScope, scopes, |name| {
         (format!("two scopes are called `{name}`"), "give each scope a name of its own".to_owned())
     });
-    let interfaces = facts.scopes.iter().filter_map(|scope| scope.interface.good());
-    twice(context, Code::DuplicateInterface, interfaces, |name| {
-        (
-            format!("two scopes are on the interface `{name}`"),
-            "a broadcast on one interface is answered from one scope".to_owned(),
-        )
-    });
+    interfaces(context);
     let classes: Vec<_> = facts
         .classes
         .iter()
@@ -69,11 +64,49 @@ pub(super) fn check(context: &Context<'_>) {
     listeners(context);
 }
 
+/// Several scopes on one interface must be said to share it.
+fn interfaces(context: &Context<'_>) {
+    let mut first: HashMap<&String, (&Span, &ScopeFacts)> = HashMap::new();
+    for scope in &context.facts.scopes {
+        let Some(name) = scope.interface.good() else { continue };
+        let Some((span, other)) = first.get(&name.value) else {
+            first.insert(&name.value, (&name.span, scope));
+            continue;
+        };
+        if share(scope, other) || scope.shared_network.is_bad() || other.shared_network.is_bad() {
+            continue;
+        }
+        context.report.push(
+            Problem::error(
+                Code::DuplicateInterface,
+                &name.span,
+                format!("two scopes are on the interface `{}`", name.value),
+            )
+            .label("given again here")
+            .related(span, "first given here")
+            .hint(
+                "a broadcast on one interface is answered from one scope; for two subnets on one \
+                 link, add the same `shared_network` to both",
+            ),
+        );
+    }
+}
+
+/// Whether both state the same shared network.
+fn share(one: &ScopeFacts, other: &ScopeFacts) -> bool {
+    one.shared_network.value().is_some()
+        && one.shared_network.value() == other.shared_network.value()
+}
+
 /// Sites behind relays may reuse a VLAN number, so that this is no error.
 fn vlans(context: &Context<'_>) {
-    let mut first: HashMap<u16, &Span> = HashMap::new();
-    for vlan in context.facts.scopes.iter().filter_map(|scope| scope.vlan.good()) {
-        if let Some(first) = first.get(&vlan.value) {
+    let mut first: HashMap<u16, (&Span, &ScopeFacts)> = HashMap::new();
+    for scope in &context.facts.scopes {
+        let Some(vlan) = scope.vlan.good() else { continue };
+        if let Some((first, other)) = first.get(&vlan.value) {
+            if share(scope, other) {
+                continue;
+            }
             context.report.push(
                 Problem::warning(
                     Code::DuplicateVlan,
@@ -85,7 +118,7 @@ fn vlans(context: &Context<'_>) {
                 .hint("leave it so only where the scopes are on different sites"),
             );
         } else {
-            first.insert(vlan.value, &vlan.span);
+            first.insert(vlan.value, (&vlan.span, scope));
         }
     }
 }

@@ -1,19 +1,22 @@
 //! Checks across sections: what is right by itself and wrong together.
 
+mod addresses;
 mod duplicates;
 mod firmware;
+mod lease;
 mod options;
 mod phones;
 mod pools;
 mod scopes;
 mod servers;
+mod shared;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use crate::Files;
 use crate::read::{ClassFacts, Facts};
-use crate::report::{Report, Span};
+use crate::report::{Problem, Report, Span};
+use crate::{Code, Files, words};
 
 /// What the checks look at.
 pub(crate) struct Context<'f> {
@@ -30,9 +33,12 @@ pub(crate) fn all(
     report: &Report,
 ) {
     let context = Context { facts, catalogue, report };
+    addresses::check(&context);
     duplicates::check(&context);
     servers::check(&context);
     scopes::check(&context);
+    lease::check(&context);
+    shared::check(&context);
     pools::check(&context);
     options::check(&context);
     phones::check(&context);
@@ -47,6 +53,22 @@ impl<'f> Context<'f> {
 
     fn class(&self, name: &str) -> Option<&'f ClassFacts> {
         self.classes().find(|class| class.is_named(name))
+    }
+
+    /// Reports a class that there is not, unless it may be one that could not be read.
+    fn known_class(&self, name: &str, span: &Span) {
+        if self.class(name).is_some()
+            || self.facts.sections_lost
+            || self.facts.classes.iter().any(|class| class.name.is_bad())
+        {
+            return;
+        }
+        let names = self.classes().filter_map(|class| class.name.value());
+        self.report.push(
+            Problem::error(Code::UnknownClass, span, format!("there is no class `{name}`"))
+                .label("neither in this file nor in the catalogue")
+                .hint(words::suggest(name, "class", names.map(String::as_str))),
+        );
     }
 
     /// Every address that belongs to a machine, with what it is and where that stands.

@@ -8,25 +8,8 @@ use crate::words;
 pub(super) fn check(context: &Context<'_>) {
     let taken = context.taken();
     for phone in &context.facts.phones {
-        if let Some(class) = phone.class.good()
-            && context.class(&class.value).is_none()
-            && !context.facts.classes.iter().any(|class| class.name.is_bad())
-            && !context.facts.sections_lost
-        {
-            let names = context.classes().filter_map(|class| class.name.value());
-            context.report.push(
-                Problem::error(
-                    Code::UnknownClass,
-                    &class.span,
-                    format!("there is no class `{}`", class.value),
-                )
-                .label("neither in this file nor in the catalogue")
-                .hint(words::suggest(
-                    &class.value,
-                    "class",
-                    names.map(String::as_str),
-                )),
-            );
+        if let Some(class) = phone.class.good() {
+            context.known_class(&class.value, &class.span);
         }
         let Some(address) = phone.address.good() else { continue };
         if let Some((_, what, span)) = taken.iter().find(|(taken, ..)| *taken == address.value) {
@@ -62,7 +45,8 @@ pub(super) fn check(context: &Context<'_>) {
         let used = context.facts.phones.iter().any(|phone| {
             phone.class.value().is_some_and(|class| class.eq_ignore_ascii_case(&name.value))
         });
-        if class.evidence().next().is_none() && !class.damaged && !used {
+        if class.evidence().next().is_none() && class.condition.is_none() && !class.damaged && !used
+        {
             context.report.push(
                 Problem::warning(
                     Code::ClassNeverMatches,
@@ -70,7 +54,7 @@ pub(super) fn check(context: &Context<'_>) {
                     format!("nothing is recognised as `{}`", name.value),
                 )
                 .label("no evidence, and no phone names it")
-                .hint("add `vendor_class`, `vendor_class_prefix`, `user_class` or `oui`"),
+                .hint("add `vendor_class`, `vendor_class_prefix`, `user_class`, `oui` or `match`"),
             );
         }
     }

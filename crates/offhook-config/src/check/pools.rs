@@ -7,7 +7,7 @@ use offhook_model::AddressRange;
 
 use super::Context;
 use crate::Code;
-use crate::read::ScopeFacts;
+use crate::read::{PoolFacts, PoolUserFacts, ScopeFacts};
 use crate::report::{Problem, Span, Spanned};
 
 /// More excluded addresses than this are a pool that was drawn wrong.
@@ -26,25 +26,35 @@ pub(super) fn check(context: &Context<'_>) {
                 continue;
             }
             ends(context, scope, pool);
+            users(context, pool);
             holds(context, scope, pool, &taken);
         }
         excluded(context, scope);
     }
 }
 
+/// Classes that a pool is for are looked up now that all are known.
+fn users(context: &Context<'_>, pool: &Spanned<PoolFacts>) {
+    for user in &pool.value.only {
+        if let PoolUserFacts::Class(name) = &user.value {
+            context.known_class(name, &user.span);
+        }
+    }
+}
+
 fn overlaps(context: &Context<'_>) {
-    let mut pools: Vec<&Spanned<AddressRange>> = context
+    let mut pools: Vec<&Spanned<PoolFacts>> = context
         .facts
         .scopes
         .iter()
         .filter_map(|scope| scope.pools.value())
         .flat_map(|pools| &pools.items)
         .collect();
-    pools.sort_by_key(|pool| (pool.value.first(), pool.value.last()));
-    let mut widest: Option<&Spanned<AddressRange>> = None;
+    pools.sort_by_key(|pool| (pool.value.range.first(), pool.value.range.last()));
+    let mut widest: Option<&Spanned<PoolFacts>> = None;
     for pool in pools {
         if let Some(other) = widest
-            && other.value.overlaps(&pool.value)
+            && other.value.range.overlaps(&pool.value.range)
         {
             let (first, second) =
                 if other.span.start < pool.span.start { (other, pool) } else { (pool, other) };
@@ -52,13 +62,16 @@ fn overlaps(context: &Context<'_>) {
                 Problem::error(
                     Code::OverlappingPools,
                     &second.span,
-                    format!("the pools {} and {} share addresses", first.value, second.value),
+                    format!(
+                        "the pools {} and {} share addresses",
+                        first.value.range, second.value.range
+                    ),
                 )
                 .label("overlaps another pool")
                 .related(&first.span, "the other pool")
                 .hint("let one end before the other begins"),
             );
-            if other.value.last() >= pool.value.last() {
+            if other.value.range.last() >= pool.value.range.last() {
                 continue;
             }
         }
@@ -66,10 +79,10 @@ fn overlaps(context: &Context<'_>) {
     }
 }
 
-fn outside(context: &Context<'_>, scope: &ScopeFacts, pool: &Spanned<AddressRange>) -> bool {
+fn outside(context: &Context<'_>, scope: &ScopeFacts, pool: &Spanned<PoolFacts>) -> bool {
     let Some(subnet) = scope.subnet.good() else { return false };
     let net = subnet.value;
-    if net.contains(pool.value.first()) && net.contains(pool.value.last()) {
+    if net.contains(pool.value.range.first()) && net.contains(pool.value.range.last()) {
         return false;
     }
     let (first, last) = (net.network().to_bits() + 1, net.broadcast().to_bits() - 1);
@@ -77,7 +90,7 @@ fn outside(context: &Context<'_>, scope: &ScopeFacts, pool: &Spanned<AddressRang
         Problem::error(
             Code::PoolOutsideSubnet,
             &pool.span,
-            format!("the pool {} is not in the subnet {net}", pool.value),
+            format!("the pool {} is not in the subnet {net}", pool.value.range),
         )
         .label("outside of the subnet")
         .related(&subnet.span, "the subnet")
@@ -97,13 +110,13 @@ fn is_excluded(scope: &ScopeFacts, address: Ipv4Addr) -> bool {
         .is_some_and(|exclude| exclude.items.iter().any(|range| range.value.contains(address)))
 }
 
-fn ends(context: &Context<'_>, scope: &ScopeFacts, pool: &Spanned<AddressRange>) {
+fn ends(context: &Context<'_>, scope: &ScopeFacts, pool: &Spanned<PoolFacts>) {
     let Some(subnet) = scope.subnet.good() else { return };
     let net = subnet.value;
     for (address, what) in
         [(net.network(), "network address"), (net.broadcast(), "broadcast address")]
     {
-        if pool.value.contains(address) && !is_excluded(scope, address) {
+        if pool.value.range.contains(address) && !is_excluded(scope, address) {
             context.report.push(
                 Problem::error(
                     Code::PoolHoldsNetwork,
@@ -124,14 +137,14 @@ fn ends(context: &Context<'_>, scope: &ScopeFacts, pool: &Spanned<AddressRange>)
 fn holds(
     context: &Context<'_>,
     scope: &ScopeFacts,
-    pool: &Spanned<AddressRange>,
+    pool: &Spanned<PoolFacts>,
     taken: &BTreeMap<Ipv4Addr, Vec<(String, &Span)>>,
 ) {
     // A list that was only read in part may exclude just this address.
     if scope.exclude.is_bad() || scope.exclude.value().is_some_and(|exclude| !exclude.complete) {
         return;
     }
-    for (&address, holders) in taken.range(pool.value.first()..=pool.value.last()) {
+    for (&address, holders) in taken.range(pool.value.range.first()..=pool.value.range.last()) {
         let Some((what, span)) = holders.first() else { continue };
         if is_excluded(scope, address) {
             continue;
@@ -156,8 +169,8 @@ fn excluded(context: &Context<'_>, scope: &ScopeFacts) {
     for range in &exclude.value.items {
         let mut inside = 0;
         for pool in &pools.items {
-            let first = range.value.first().max(pool.value.first());
-            let last = range.value.last().min(pool.value.last());
+            let first = range.value.first().max(pool.value.range.first());
+            let last = range.value.last().min(pool.value.range.last());
             inside += AddressRange::new(first, last).map_or(0, |both| both.count());
         }
         count += inside;

@@ -1,7 +1,5 @@
 //! Scopes: subnets, routers, voice VLANs.
 
-use std::time::Duration;
-
 use ipnetwork::Ipv4Network;
 
 use super::Context;
@@ -21,7 +19,6 @@ pub(super) fn check(context: &Context<'_>) {
     overlaps(context);
     for scope in &context.facts.scopes {
         router(context, scope);
-        lease(context, scope);
         voice(context, scope);
         without_addresses(context, scope);
     }
@@ -75,21 +72,6 @@ fn router(context: &Context<'_>, scope: &ScopeFacts) {
             .related(&subnet.span, "the subnet")
             .hint("write the router's address in this subnet"),
     );
-}
-
-fn lease(context: &Context<'_>, scope: &ScopeFacts) {
-    let Some(lease) = scope.lease.good() else { return };
-    if lease.value < Duration::from_secs(60) {
-        context.report.push(
-            Problem::warning(
-                Code::ShortLease,
-                &lease.span,
-                format!("a lease of {} s is renewed all the time", lease.value.as_secs()),
-            )
-            .label("less than a minute")
-            .hint("an hour is short for a native scope, eight are usual for a voice scope"),
-        );
-    }
 }
 
 fn voice(context: &Context<'_>, scope: &ScopeFacts) {

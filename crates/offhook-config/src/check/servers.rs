@@ -120,6 +120,22 @@ fn unreachable(
 }
 
 fn forward(context: &Context<'_>) {
+    let listeners: Vec<_> =
+        context.facts.dns.listen.value().into_iter().flat_map(|list| &list.items).collect();
+    for (zone, servers) in &context.facts.dns.forward {
+        let own = |server: &&SocketAddr| listeners.iter().any(|own| own.value == **server);
+        if let Some(server) = servers.iter().find(own) {
+            context.report.push(
+                Problem::error(
+                    Code::ForwardToSelf,
+                    &zone.span,
+                    format!("{} is this very server: it would ask itself", server.ip()),
+                )
+                .label("forwarded to `[dns] listen`")
+                .hint("name the server that serves this zone"),
+            );
+        }
+    }
     let Some(own) = context.facts.site.zone.good() else { return };
     for (zone, _) in &context.facts.dns.forward {
         let inside = zone.value.as_ref().is_some_and(|zone| zone.is_within(&own.value));
@@ -196,12 +212,39 @@ fn provisioning(context: &Context<'_>) {
     }
 }
 
+fn bad_url(context: &Context<'_>, option: &Explicit, text: &str, label: &str) {
+    context.report.push(
+        Problem::error(
+            Code::BadProvisioningUrl,
+            &option.span,
+            format!("phones cannot be provisioned from `{text}`"),
+        )
+        .label(label)
+        .hint("write `http://HOST:PORT`, or another of ftp, tftp, http and https"),
+    );
+}
+
 fn url_host(context: &Context<'_>, option: &Explicit) {
     let text = String::from_utf8_lossy(&option.rule.value);
-    let Some((_, rest)) = text.split_once("://") else { return };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        bad_url(context, option, &text, "no scheme");
+        return;
+    };
+    if !["ftp", "tftp", "http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+        bad_url(context, option, &text, "not a scheme that phones know");
+        return;
+    }
     let authority = rest.split(['/', ';', '?']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = host.split(':').next().unwrap_or_default();
+    let (host, port) = host.split_once(':').unwrap_or((host, "80"));
+    if port.parse::<u16>().unwrap_or_default() == 0 {
+        bad_url(context, option, &text, "not a port");
+        return;
+    }
+    if host.is_empty() {
+        bad_url(context, option, &text, "no host");
+        return;
+    }
     let Some(zone) = context.facts.site.zone.value() else { return };
     if host.parse::<Ipv4Addr>().is_ok() {
         return;

@@ -1,7 +1,8 @@
 //! `[[class]]`, in the configuration and in the catalogue alike.
 
-use offhook_model::{Evidence, Origin, registry};
+use offhook_model::{Condition, Evidence, Origin, ScopeId, registry};
 
+use super::lease::LeaseFacts;
 use crate::Code;
 use crate::names::Names;
 use crate::options::{Explicit, Level};
@@ -25,6 +26,10 @@ pub(crate) struct ClassFacts {
     pub(crate) withholds: Option<Codes>,
     pub(crate) always: Option<Codes>,
     pub(crate) boot_header: Option<bool>,
+    pub(crate) condition: Option<Condition>,
+    pub(crate) scopes: Option<Vec<ScopeId>>,
+    pub(crate) trailing_nul: Option<bool>,
+    pub(crate) lease: LeaseFacts,
     pub(crate) options: Vec<Explicit>,
     pub(crate) span: Span,
     pub(crate) origin: Origin,
@@ -72,6 +77,15 @@ impl ClassFacts {
         };
         let name = table.required("name", "\"440HD\"", Value::text);
         let label = table.field("label", Value::text).into_value();
+        let condition = table.field("match", |value| super::condition::read(value, names));
+        if condition.is_bad() {
+            damaged.set(true);
+        }
+        let scopes = table.field("scopes", |value| {
+            let scopes = value.one_or_many(|item| names.scope(item))?;
+            let scopes = super::network::non_empty(value, scopes)?;
+            scopes.complete.then(|| scopes.items.into_iter().map(|scope| scope.value).collect())
+        });
         let facts = Self {
             label,
             vendor_class: evidence("vendor_class", &|v| bytes(v).map(Evidence::VendorClass)),
@@ -95,6 +109,10 @@ impl ClassFacts {
             withholds: codes("withholds", &[]),
             always: codes("always", &STANDARD),
             boot_header: table.field("boot_header", Value::boolean).into_value(),
+            condition: condition.into_value(),
+            scopes: scopes.into_value(),
+            trailing_nul: table.field("trailing_nul", Value::boolean).into_value(),
+            lease: LeaseFacts::read(table),
             options: super::options(table, "[[class]] options", Level::Phones, names),
             span: name.good().map_or_else(|| table.span.clone(), |name| name.span.clone()),
             origin: table.report.origin(&table.span),
@@ -135,6 +153,10 @@ impl ClassFacts {
             withholds: self.withholds.or(base.withholds),
             always: self.always.or(base.always),
             boot_header: self.boot_header.or(base.boot_header),
+            condition: self.condition.or(base.condition),
+            scopes: self.scopes.or(base.scopes),
+            trailing_nul: self.trailing_nul.or(base.trailing_nul),
+            lease: self.lease.or(base.lease),
             options,
             span: self.span,
             origin: self.origin,
@@ -173,6 +195,11 @@ fn bytes(value: &Value<'_>) -> Option<Box<[u8]>> {
     }
     let text = value.text()?;
     Some(text.into_bytes().into_boxed_slice())
+}
+
+/// An option by name or number.
+pub(super) fn any_option(value: &Value<'_>) -> Option<u8> {
+    option_code(value, &[])
 }
 
 /// An option by name or number; one of `allowed`, unless that is empty.

@@ -4,9 +4,8 @@ use std::net::Ipv4Addr;
 
 use offhook_model::{DomainName, Provisioning, SipPorts};
 
-use super::SiteFacts;
 use crate::Code;
-use crate::names::Names;
+use crate::names::{Names, Zone};
 use crate::report::{Problem, Span};
 use crate::tree::{Field, List, Table, Value};
 
@@ -16,29 +15,31 @@ pub(crate) struct HostFacts {
     pub(crate) span: Span,
     /// The name was lost to broken syntax: some name that looks unknown may be this host's.
     pub(crate) lost: bool,
+    /// There is not even a text that was meant as its name.
+    pub(crate) is_nameless: bool,
 }
 
 impl HostFacts {
-    pub(crate) fn read(table: &Table<'_>, site: &SiteFacts) -> Self {
+    pub(crate) fn read(table: &Table<'_>, zone: Option<&Zone>) -> Self {
         let name = table.required("name", "\"vm40ic1\"", Value::name);
         let lost = name.is_bad();
-        let name = qualified(table, name, site.zone.value());
+        let is_text = |value: Option<Value<'_>>| value.is_some_and(|value| value.is_string());
+        let is_nameless = !table.all().any(|(key, value)| key.value == "name" && is_text(value));
+        let name = qualified(table, name, zone);
         let address = table.required("address", "\"10.250.1.151\"", Value::address);
         table.finish();
-        Self { name, address, span: table.span.clone(), lost }
+        Self { name, address, span: table.span.clone(), lost, is_nameless }
     }
 }
 
 /// A name inside the zone; reports one that is not.
-fn qualified(
-    table: &Table<'_>,
-    name: Field<String>,
-    zone: Option<&DomainName>,
-) -> Field<DomainName> {
+fn qualified(table: &Table<'_>, name: Field<String>, zone: Option<&Zone>) -> Field<DomainName> {
     let Field::Good(text) = name else { return Field::Bad };
-    let Some(full) = super::qualify(&text.value, zone) else { return Field::Bad };
-    if zone.is_some_and(|zone| !full.is_within(zone)) {
-        let zone = zone.map(ToString::to_string).unwrap_or_default();
+    let Some(zone) = zone else { return Field::Bad };
+    let Some(full) = zone.qualify(&text.value) else { return Field::Bad };
+    if let Some(zone) = zone.stated()
+        && !full.is_within(zone)
+    {
         table.report.push(
             Problem::error(
                 Code::HostOutsideZone,

@@ -1,25 +1,29 @@
 //! From the TOML tree to the facts of the file, each with its place; one module a section.
 
 mod class;
+mod condition;
+mod dhcp;
 mod host;
+mod lease;
 mod network;
 mod phone;
 mod scope;
 mod site;
 
-use offhook_model::DomainName;
+use offhook_model::{Dhcp, Time};
 
 pub(crate) use class::ClassFacts;
 pub(crate) use host::{HostFacts, SwitchoverFacts};
+pub(crate) use lease::{LEASE, LeaseFacts, PHONE_LEASE};
 pub(crate) use network::non_empty as read_non_empty;
 pub(crate) use network::{DnsFacts, TftpFacts, TimeFacts};
 pub(crate) use phone::PhoneFacts;
-pub(crate) use scope::{LEASE, ScopeFacts};
-pub(crate) use site::SiteFacts;
+pub(crate) use scope::{PoolFacts, PoolUserFacts, ScopeFacts};
 pub(crate) use site::time_offset as read_time_offset;
+pub(crate) use site::{SiteFacts, SiteTime};
 
 use crate::Code;
-use crate::names::Names;
+use crate::names::{Names, Zone};
 use crate::options::{Explicit, Level};
 use crate::report::{Problem, Report};
 use crate::tree::{Table, Value};
@@ -28,6 +32,7 @@ use crate::tree::{Table, Value};
 pub(crate) struct Facts {
     pub(crate) site: SiteFacts,
     pub(crate) names: Names,
+    pub(crate) dhcp: Dhcp,
     pub(crate) dns: DnsFacts,
     pub(crate) tftp: Option<TftpFacts>,
     pub(crate) time: TimeFacts,
@@ -44,22 +49,27 @@ pub(crate) struct Facts {
 }
 
 /// Reads the whole file; `catalogue` completes classes of the same name.
-pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts]) -> Facts {
+pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Facts {
     let report = root.report;
-    let site = SiteFacts::read(section(root, "site", "[site]"), root);
+    let site = SiteFacts::read(section(root, "site", "[site]"), root, now);
+    let zone = Zone::new(site.zone.value());
     let (host_tables, hosts_bad) = sections(root, "host", "[[host]]");
-    let hosts: Vec<_> = host_tables.iter().map(|table| HostFacts::read(table, &site)).collect();
-    let mut names = Names::new(site.zone.value().cloned(), &hosts, hosts_bad);
+    let hosts: Vec<_> =
+        host_tables.iter().map(|table| HostFacts::read(table, zone.as_ref())).collect();
+    let mut names = Names::new(zone, &hosts, hosts_bad);
+    names.set_time(&site);
     let (switchover_tables, switchovers_bad) = sections(root, "switchover", "[switchover]");
     let switchovers: Vec<_> =
         switchover_tables.iter().map(|table| SwitchoverFacts::read(table, &names)).collect();
     names.add_switchovers(&switchovers, switchovers_bad);
 
     let time = TimeFacts::read(section(root, "time", "[time]"), &names);
+    let dhcp = dhcp::read(section(root, "dhcp", "[dhcp]"));
     let dns = DnsFacts::read(section(root, "dns", "[dns]"), root);
     let tftp = section(root, "tftp", "[tftp]").map(|table| TftpFacts::read(&table));
     let (scope_tables, scopes_bad) = sections(root, "scope", "[[scope]]");
-    let scopes = scope_tables.iter().map(|table| ScopeFacts::read(table, &names)).collect();
+    let scopes: Vec<_> = scope_tables.iter().map(|table| ScopeFacts::read(table, &names)).collect();
+    names.add_scopes(&scopes, scopes_bad);
     let (class_tables, classes_bad) = sections(root, "class", "[[class]]");
     let classes =
         class_tables.iter().map(|table| ClassFacts::read(table, &names, catalogue)).collect();
@@ -71,6 +81,7 @@ pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts]) -> Facts {
     Facts {
         site,
         names,
+        dhcp,
         dns,
         tftp,
         time,
@@ -159,9 +170,4 @@ fn check_names(report: &Report, site: &SiteFacts) {
             .hint(format!("did you mean something like \"{}.voip\"?", zone.value)),
         );
     }
-}
-
-/// A name completed with the zone, or nothing when the zone is not known.
-fn qualify(text: &str, zone: Option<&DomainName>) -> Option<DomainName> {
-    DomainName::qualify(text, zone?).ok()
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use offhook_model::DomainName;
 
 use crate::Code;
+use crate::known::Offset;
 use crate::names::Names;
 use crate::report::{Problem, Span, Spanned};
 use crate::tree::{Field, List, Table, Value};
@@ -124,14 +125,22 @@ pub(crate) struct TimeFacts {
     pub(crate) servers: Field<List<Ipv4Addr>>,
     /// 4 or 42, and the line that says so.
     pub(crate) code: u8,
+    /// Which offset option 2 is.
+    pub(crate) offset: Offset,
 }
+
+const OFFSETS: [(&str, Offset); 2] = [("standard", Offset::Standard), ("current", Offset::Current)];
 
 impl TimeFacts {
     pub(crate) fn read(table: Option<Table<'_>>, names: &Names) -> Self {
         let Some(table) = table else {
-            return Self { servers: Field::Absent, code: 42 };
+            return Self { servers: Field::Absent, code: 42, offset: Offset::Standard };
         };
-        let servers = table.required("servers", "[\"mytimeserver\"]", |value| {
+        let offset = table.field("offset", |value| {
+            let which = value.choice(Code::BadChoice, &OFFSETS)?;
+            names.offset(value, which).map(|_| which)
+        });
+        let read = |value: &Value<'_>| {
             let list = value.one_or_many(|item| time_server(item, names))?;
             let list = non_empty(value, list)?;
             let mut flat = List { items: Vec::new(), complete: list.complete };
@@ -141,10 +150,15 @@ impl TimeFacts {
                 }
             }
             Some(flat)
-        });
+        };
+        let servers = match offset.is_absent() {
+            true => table.required("servers", "[\"mytimeserver\"]", read),
+            false => table.field("servers", read),
+        };
+        let offset = offset.into_value().unwrap_or(Offset::Standard);
         let code = table.field("option", time_option).into_value().unwrap_or(42);
         table.finish();
-        Self { servers, code }
+        Self { servers, code, offset }
     }
 }
 

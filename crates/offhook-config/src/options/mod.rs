@@ -1,0 +1,198 @@
+//! `options` tables: DHCP options by name or number, with typed values.
+
+mod payload;
+mod tables;
+mod vendor;
+
+use offhook_model::registry::{self, Kind};
+use offhook_model::{OptionRule, Send};
+
+use crate::Code;
+use crate::names::Names;
+use crate::report::{Problem, Report, Span, Spanned};
+use crate::tree::{List, Table, Value};
+use crate::words;
+
+/// One option that the file sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Explicit {
+    pub(crate) rule: OptionRule,
+    /// The key.
+    pub(crate) span: Span,
+    /// The value could not be read; the rule stands for "something is set here".
+    pub(crate) broken: bool,
+}
+
+/// Who an `options` table is for: whether vendors' options go out unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// The site or a scope.
+    Everyone,
+    /// A class or a phone.
+    Phones,
+}
+
+/// No reply has room for more.
+const LONGEST: usize = 1024;
+
+/// Options that the server computes for every reply, and what to write instead.
+const OWN: [(u8, &str); 12] = [
+    (50, "clients send this one"),
+    (51, "write `lease` in the scope or the class"),
+    (52, "it follows from the size of the reply"),
+    (53, "it follows from what the client sent"),
+    (54, "it is the address of the interface"),
+    (55, "clients send this one"),
+    (57, "clients send this one"),
+    (58, "write `renew` in the scope or the class"),
+    (59, "write `rebind` in the scope or the class"),
+    (61, "clients send this one"),
+    (81, "it follows from what the client sent"),
+    (82, "relays send this one"),
+];
+
+/// Reads a table of options; what is wrong is reported and kept as broken.
+pub(crate) fn read(table: &Table<'_>, level: Level, names: &Names) -> Vec<Explicit> {
+    let mut all: Vec<Explicit> = Vec::new();
+    for (key, value) in table.all() {
+        let Some(code) = code_of(table.report, &key) else { continue };
+        if let Some((_, hint)) = OWN.iter().find(|(own, _)| *own == code) {
+            table.report.push(
+                Problem::error(
+                    Code::OptionNotSettable,
+                    &key.span,
+                    format!("option {code} is not for the configuration to set"),
+                )
+                .label("the server takes care of it")
+                .hint(*hint),
+            );
+            continue;
+        }
+        if let Some(first) = all.iter().find(|other| other.rule.code == code) {
+            table.report.push(
+                Problem::error(Code::OptionTwice, &key.span, format!("option {code} is set twice"))
+                    .label("the same option")
+                    .related(&first.span, "first set here")
+                    .hint("leave one of them out"),
+            );
+            continue;
+        }
+        let read = value.and_then(|value| rule(&value, code, level, names));
+        let broken = read.is_none();
+        let (bytes, send) = read.unwrap_or_else(|| (Vec::new(), default_send(code, level)));
+        let origin = table.report.origin(&key.span);
+        let rule = OptionRule { code, value: bytes.into_boxed_slice(), send, origin };
+        all.push(Explicit { rule, span: key.span, broken });
+    }
+    all
+}
+
+/// Provisioning options of phones go out asked for or not; standard ones as asked.
+fn default_send(code: u8, level: Level) -> Send {
+    let of_a_vendor = matches!(code, 66 | 67) || code >= 128;
+    if level == Level::Phones && of_a_vendor { Send::Always } else { Send::IfRequested }
+}
+
+/// The code of an option named by registry name or number; reports one that there is not.
+pub(crate) fn code_of(report: &Report, key: &Spanned<&str>) -> Option<u8> {
+    let text = key.value;
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        if let Ok(code @ 1..=254) = text.parse::<u8>() {
+            return Some(code);
+        }
+        report.push(
+            Problem::error(
+                Code::UnknownOption,
+                &key.span,
+                format!("`{text}` is not an option code"),
+            )
+            .label("not an option code")
+            .hint("option codes go from 1 to 254"),
+        );
+        return None;
+    }
+    let name = text.to_ascii_lowercase().replace(['_', ' ', '/'], "-");
+    if let Some(option) = registry::by_name(&name) {
+        return Some(option.code);
+    }
+    let hint = match words::nearest(&name, registry::names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "use the registry's name, as in `ntp-servers`, or the number".to_owned(),
+    };
+    report.push(
+        Problem::error(Code::UnknownOption, &key.span, format!("unknown option `{text}`"))
+            .label("no such option")
+            .hint(hint),
+    );
+    None
+}
+
+const SENDS: [(&str, Send); 3] =
+    [("always", Send::Always), ("if-requested", Send::IfRequested), ("never", Send::Never)];
+
+/// Payload and sending of one option.
+fn rule(value: &Value<'_>, code: u8, level: Level, names: &Names) -> Option<(Vec<u8>, Send)> {
+    let kind = registry::by_code(code).map_or(Kind::Bytes, |option| option.kind);
+    let default = default_send(code, level);
+    let (bytes, send) = match value.is_table() {
+        true => table_rule(&Wanted { code, kind, names }, value, default)?,
+        false => (payload::read(&Wanted { code, kind, names }, value)?, default),
+    };
+    if bytes.len() > LONGEST {
+        value.bad(
+            Code::OptionTooLong,
+            format!("option {code} has {} bytes", bytes.len()),
+            format!("at most {LONGEST} bytes fit into a reply"),
+        );
+        return None;
+    }
+    Some((bytes, send))
+}
+
+/// `{ value = …, send = … }`, or a table that is the payload and may have `send` as well.
+fn table_rule(wanted: &Wanted<'_>, value: &Value<'_>, default: Send) -> Option<(Vec<u8>, Send)> {
+    let table = value.table("option value")?;
+    let send = table.field("send", |value| value.choice(Code::BadChoice, &SENDS));
+    let mut bytes = table.field("value", |value| payload::read(wanted, value));
+    if bytes.is_absent() {
+        bytes = tables::read(wanted, value, &table);
+    }
+    table.finish();
+    if bytes.is_bad() || send.is_bad() {
+        return None;
+    }
+    if bytes.is_absent() && send.value() != Some(&Send::Never) {
+        if send.is_absent() {
+            tables::nothing(value, &table);
+        } else {
+            value.report.push(
+                Problem::error(Code::MissingKey, &value.span, "this option has no `value`")
+                    .label("has no `value`")
+                    .hint("add: value = …, or send = \"never\" to withhold the option"),
+            );
+        }
+        return None;
+    }
+    Some((bytes.into_value().unwrap_or_default(), send.into_value().unwrap_or(default)))
+}
+
+/// What a value is for.
+struct Wanted<'n> {
+    code: u8,
+    kind: Kind,
+    names: &'n Names,
+}
+
+/// The values, when none was bad and there is one at all.
+fn complete<T>(value: &Value<'_>, list: List<T>) -> Option<Vec<T>> {
+    let list = crate::read_non_empty(value, list)?;
+    list.complete.then(|| list.items.into_iter().map(|item| item.value).collect())
+}
+
+/// Bytes of `{ hex = "…" }` and nothing else.
+pub(crate) fn hex_table(value: &Value<'_>) -> Option<Vec<u8>> {
+    let table = value.table("bytes")?;
+    let hex = table.required("hex", "\"00 00 36 3d\"", Value::hex);
+    table.finish();
+    hex.into_value()
+}

@@ -1,0 +1,455 @@
+//! What the DHCP server is told: pools and whom they are for, leases, classes by expression, vendors' options.
+
+use std::path::Path;
+use std::time::Duration;
+
+use offhook_config::{Files, Loaded, parse};
+use offhook_model::{
+    BytesTest, ClassId, Condition, Dhcp, PhoneKey, PoolUser, ScopeId, Send, Serve, Site, Time,
+};
+
+/// A summer's day.
+const NOW: Time = Time::from_secs(1_783_000_000);
+
+/// No files at all.
+struct Nothing;
+
+impl Files for Nothing {
+    fn list(&self, _: &Path) -> Option<Vec<String>> {
+        None
+    }
+}
+
+const LAB: &str = include_str!("../../../config/lab.toml");
+
+fn read(text: &str) -> Loaded {
+    parse("lab.toml", Path::new(""), text, NOW, &Nothing)
+}
+
+fn site(text: &str) -> Site {
+    let loaded = read(text);
+    assert!(loaded.diagnostics.is_ok(), "{}", loaded.diagnostics.render(false));
+    loaded.site.expect("no errors")
+}
+
+/// `lab.toml` with more at its end.
+fn lab_and(more: &str) -> Site {
+    site(&format!("{LAB}\n{more}"))
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    read(text).diagnostics.errors().map(|d| d.code.name()).collect()
+}
+
+const fn hours(hours: u64) -> Duration {
+    Duration::from_secs(3600 * hours)
+}
+
+#[test]
+fn a_site_that_says_nothing_has_the_defaults() {
+    let site = lab_and("");
+    assert_eq!(site.dhcp, Dhcp::default());
+    let [voice, native] = site.scopes.as_slice() else { panic!("two scopes") };
+    for scope in [voice, native] {
+        assert_eq!(scope.serve, Serve::All);
+        assert!(scope.authoritative && scope.probe);
+        assert_eq!(scope.reserved_share, 10);
+        assert_eq!(scope.shared_network, None);
+        assert_eq!(scope.times, Default::default());
+        assert!(scope.pools.iter().all(|pool| pool.only.is_empty()));
+    }
+    assert_eq!(voice.phone_lease, None);
+    assert_eq!(native.phone_lease, Some(hours(1)));
+    for class in &site.classes {
+        assert_eq!(
+            (class.lease, class.times, class.trailing_nul),
+            (None, Default::default(), false)
+        );
+        assert!(class.scopes.is_empty() && class.condition.is_none());
+    }
+}
+
+#[test]
+fn what_the_file_says_of_dhcp_is_what_the_site_has() {
+    let site = lab_and(
+        "[dhcp]\ndecline_hold = \"2h\"\noffer_hold = 30\nsubnet_selection = true\n\
+         probe_wait = \"250ms\"\nclient_rate = 0\ncircuit_rate = 100\n",
+    );
+    let expected = Dhcp {
+        decline_hold: hours(2),
+        offer_hold: Duration::from_secs(30),
+        subnet_selection: true,
+        probe_wait: Duration::from_millis(250),
+        client_rate: 0,
+        circuit_rate: 100,
+    };
+    assert_eq!(site.dhcp, expected);
+}
+
+#[test]
+fn a_scope_says_whom_it_serves_for_how_long_and_from_which_addresses() {
+    let site = lab_and(
+        "[[class]]\nname = \"door\"\noui = \"00:00:5e\"\n\
+         [[scope]]\nname = \"data\"\nsubnet = \"10.9.0.0/24\"\nvoice = \"voice\"\nrouter = \"10.9.0.1\"\n\
+         lease = \"40m\"\nmin_lease = \"10m\"\nmax_lease = \"2h\"\nrenew = \"20m\"\nrebind = \"30m\"\n\
+         serve = \"phones\"\nauthoritative = false\nprobe = false\nreserved_share = 0\n\
+         pools = [\"10.9.0.10-10.9.0.19\", { range = \"10.9.0.20-10.9.0.29\", only = \"phones\" },\n\
+         { range = \"10.9.0.30\", only = [\"inventory\", \"door\", \"440hd\"] }]\n",
+    );
+    let scope = site.scope(ScopeId(2)).unwrap();
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    assert_eq!((Some(scope.lease), scope.phone_lease), (minutes(40), minutes(40)));
+    assert_eq!((scope.times.min, scope.times.max), (minutes(10), minutes(120)));
+    assert_eq!((scope.times.renew, scope.times.rebind), (minutes(20), minutes(30)));
+    assert_eq!((scope.serve, scope.authoritative, scope.probe), (Serve::Phones, false, false));
+    assert_eq!(scope.reserved_share, 0);
+    let class = |name: &str| {
+        let (id, _) = site.class_ids().find(|(_, class)| class.name == name).unwrap();
+        PoolUser::Class(id)
+    };
+    assert_eq!(class("door"), PoolUser::Class(ClassId(0)));
+    let only: Vec<_> = scope.pools.iter().map(|pool| pool.only.clone()).collect();
+    let mixed = vec![PoolUser::Inventory, class("door"), class("440HD")];
+    assert_eq!(only, [vec![], vec![PoolUser::Phones], mixed]);
+    let text = LAB.replace("lease = \"1h\"", "lease = \"1h\"\nphone_lease = \"10m\"");
+    assert_eq!(self::site(&text).scopes[1].phone_lease, minutes(10));
+}
+
+#[test]
+fn scopes_of_one_link_may_share_its_interface_and_vlan_where_they_say_so() {
+    let second = |shared: &str| {
+        let first = LAB.replace("vlan = 100", &format!("vlan = 100\n{shared}"));
+        format!(
+            "{first}\n[[scope]]\nname = \"more\"\ninterface = \"voice0\"\nvlan = 100\n\
+             subnet = \"10.250.2.0/24\"\npools = [\"10.250.2.20-10.250.2.29\"]\n\
+             router = \"10.250.2.1\"\n{shared}\n"
+        )
+    };
+    assert_eq!(codes(&second("")), ["duplicate-interface"]);
+    let loaded = read(&second("shared_network = \"floor\""));
+    let warnings: Vec<_> = loaded.diagnostics.iter().map(|d| d.code.name()).collect();
+    assert_eq!(warnings, ["firmware-root-missing"]);
+    let names: Vec<_> =
+        loaded.site.unwrap().scopes.into_iter().map(|scope| scope.shared_network).collect();
+    let floor = || Some("floor".to_owned());
+    assert_eq!(names, [floor(), None, floor()]);
+}
+
+#[test]
+fn lease_times_that_contradict_each_other_are_errors() {
+    for (times, good) in [
+        ("lease = \"8h\"\nrenew = \"4h\"\nrebind = \"7h\"", true),
+        ("lease = \"8h\"\nrenew = \"7h\"", false),
+        ("lease = \"8h\"\nrebind = \"8h\"", false),
+        ("lease = \"8h\"\nrebind = \"4h\"", false),
+        ("rebind = \"9h\"", false),
+        ("min_lease = \"9h\"", false),
+        ("max_lease = \"7h\"", false),
+        ("min_lease = \"8h\"\nmax_lease = \"8h\"", true),
+    ] {
+        let text = LAB.replace("lease = \"8h\"", times);
+        let expected: &[&str] = if good { &[] } else { &["lease-times"] };
+        assert_eq!(codes(&text), expected, "{times}");
+    }
+    let class = |times: &str| {
+        codes(&format!("{LAB}\n[[class]]\nname = \"door\"\noui = \"00:00:5e\"\n{times}\n"))
+    };
+    assert!(class("renew = \"2h\"\nrebind = \"3h\"").is_empty());
+    assert_eq!(class("renew = \"3h\"\nrebind = \"3h\""), ["lease-times"]);
+    assert_eq!(class("min_lease = \"3h\"\nmax_lease = \"2h\""), ["lease-times"]);
+}
+
+fn is(text: &str) -> BytesTest {
+    BytesTest::Is(text.as_bytes().into())
+}
+
+fn pattern(text: &str) -> BytesTest {
+    BytesTest::Pattern(text.as_bytes().into())
+}
+
+fn prefix(text: &[u8]) -> BytesTest {
+    BytesTest::Prefix(text.into())
+}
+
+fn not(condition: Condition) -> Condition {
+    Condition::Not(Box::new(condition))
+}
+
+#[test]
+fn a_match_is_the_expression_that_it_reads_as() {
+    use Condition::*;
+    let cases = [
+        ("{ vendor_class = \"door\" }", Option(60, is("door"))),
+        ("{ vendor_class = \"foo*\" }", Option(60, pattern("foo*"))),
+        ("{ vendor_class = { is = \"foo*\" } }", Option(60, is("foo*"))),
+        ("{ vendor_class = { prefix = { hex = \"0000363d\" } } }", Option(60, prefix(b"\0\x006="))),
+        (
+            "{ user_class = [\"a\", \"b?\"] }",
+            Any(vec![UserClass(is("a")), UserClass(pattern("b?"))]),
+        ),
+        ("{ user_class = true }", UserClass(BytesTest::Present)),
+        ("{ host_name = { present = false } }", not(HostName(BytesTest::Present))),
+        (
+            "{ polycom = { part = \"VVX*\", version = { prefix = \"5.\" } } }",
+            All(vec![PolycomField(2, pattern("VVX*")), PolycomField(4, prefix(b"5."))]),
+        ),
+        ("{ vendor_class_of = { enterprise = 9, is = \"a\" } }", VendorClassOf(9, is("a"))),
+        (
+            "{ vendor_options_of = { enterprise = 9, present = true } }",
+            VendorOptionsOf(9, BytesTest::Present),
+        ),
+        ("{ mac = \"00:04:f2\" }", Hardware([0, 4, 0xf2].into())),
+        ("{ mac = \"0004f20a\" }", Hardware([0, 4, 0xf2, 10].into())),
+        ("{ circuit_id = { hex = \"0a\" } }", CircuitId(is("\n"))),
+        ("{ remote_id = \"floor-*\" }", RemoteId(pattern("floor-*"))),
+        ("{ relay = \"10.9.0.0/24\" }", Relay("10.9.0.0/24".parse().unwrap())),
+        ("{ relay = \"10.9.0.1\" }", Relay("10.9.0.1/32".parse().unwrap())),
+        ("{ relay = false }", not(Relay("0.0.0.0/0".parse().unwrap()))),
+        ("{ scope = \"native\" }", Scope(ScopeId(1))),
+        ("{ option = { code = 93, hex = \"0007\" } }", Option(93, is("\0\x07"))),
+        ("{ option = { code = \"host-name\", prefix = \"a\" } }", Option(12, prefix(b"a"))),
+        (
+            "{ mac = \"00:04:f2\", not = { scope = \"voice\" } }",
+            All(vec![not(Scope(ScopeId(0))), Hardware([0, 4, 0xf2].into())]),
+        ),
+        (
+            "{ any = [{ scope = \"voice\" }, { all = [{ scope = \"native\" }, { relay = true }] }] }",
+            Any(vec![
+                Scope(ScopeId(0)),
+                All(vec![Scope(ScopeId(1)), Relay("0.0.0.0/0".parse().unwrap())]),
+            ]),
+        ),
+    ];
+    for (text, expected) in cases {
+        let site = lab_and(&format!("[[class]]\nname = \"door\"\nmatch = {text}\n"));
+        // `all` and `any` of one are the one; nesting of the same kind says the same.
+        let found = flat(site.classes[0].condition.clone().expect(text));
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+fn flat(condition: Condition) -> Condition {
+    match condition {
+        Condition::All(mut all) if all.len() == 1 => flat(all.remove(0)),
+        Condition::All(all) => Condition::All(all.into_iter().map(flat).collect()),
+        Condition::Any(any) => Condition::Any(any.into_iter().map(flat).collect()),
+        Condition::Not(condition) => not(flat(*condition)),
+        other => other,
+    }
+}
+
+#[test]
+fn a_match_with_a_mistake_is_an_error_and_never_a_wider_match() {
+    for (text, code) in [
+        ("{ }", "empty-value"),
+        ("{ any = [] }", "empty-value"),
+        ("{ all = [{ }] }", "empty-value"),
+        ("{ vendorclass = \"a\" }", "unknown-key"),
+        ("{ mac = \"00:04:f2\", banana = 1 }", "unknown-key"),
+        ("{ mac = \"00:04:f\" }", "bad-mac"),
+        ("{ mac = \"00:04:f2:00:00:00:00\" }", "bad-mac"),
+        ("{ vendor_class = 5 }", "wrong-type"),
+        ("{ vendor_class = \"\" }", "empty-value"),
+        ("{ vendor_class = { } }", "missing-key"),
+        ("{ vendor_class = { prefx = \"a\" } }", "unknown-key"),
+        ("{ polycom = { } }", "empty-value"),
+        ("{ polycom = { version = 5 } }", "wrong-type"),
+        ("{ vendor_class_of = { is = \"a\" } }", "missing-key"),
+        ("{ vendor_class_of = { enterprise = 9 } }", "missing-key"),
+        ("{ option = { code = 300, present = true } }", "out-of-range"),
+        ("{ option = { code = \"hostname2\", hex = \"0\" } }", "unknown-option"),
+        ("{ relay = \"10.9.0.0/33\" }", "bad-subnet"),
+        ("{ relay = \"10.9.0.1/24\" }", "bad-subnet"),
+        ("{ scope = \"vioce\" }", "unknown-scope"),
+        ("[]", "wrong-type"),
+    ] {
+        let text = format!("{LAB}\n[[class]]\nname = \"door\"\nmatch = {text}\n");
+        assert_eq!(codes(&text).first(), Some(&code), "{text}");
+    }
+}
+
+#[test]
+fn a_class_may_be_of_some_scopes_and_have_a_lease_of_its_own() {
+    let site = lab_and(
+        "[[class]]\nname = \"440hd\"\nscopes = \"voice\"\nlease = \"12h\"\nmax_lease = \"1d\"\n\
+         trailing_nul = true\n",
+    );
+    let class = &site.classes[0];
+    assert_eq!(class.scopes, [ScopeId(0)]);
+    assert_eq!((class.lease, class.times.max), (Some(hours(12)), Some(hours(24))));
+    assert!(class.trailing_nul);
+    // What the class does not say stays the catalogue's.
+    assert_eq!(class.evidence.len(), 2);
+}
+
+/// The payload and the sending of `code` in `[options]`, when its line is `key = value`.
+fn option(code: u8, key: &str, value: &str) -> (Vec<u8>, Send) {
+    let site = lab_and(&format!("[options]\n{key} = {value}\n"));
+    let rule = site.options.iter().find(|rule| rule.code == code);
+    let rule = rule.expect(key);
+    (rule.value.to_vec(), rule.send)
+}
+
+#[test]
+fn options_with_an_inner_form_become_these_bytes() {
+    let cases: &[(u8, &str, &str, &[u8])] = &[
+        (43, "43", "{ 66 = \"10.0.0.11\", \"67\" = \"a\" }", b"\x42\x0910.0.0.11\x43\x01a"),
+        (43, "43", "{ hex = \"8404313134 00\" }", b"\x84\x04114\0"),
+        (43, "Vendor Specific", "{ text = \"http://x\" }", b"http://x"),
+        (43, "43", "{ value = { 1 = true }, send = \"always\" }", &[1, 1, 1]),
+        (43, "43", "{ 1 = { u16 = 8060 }, 2 = [1, 2] }", &[1, 2, 0x1f, 0x7c, 2, 2, 1, 2]),
+        (
+            120,
+            "sip-servers",
+            "[\"10.250.1.151\", \"10.250.1.152\"]",
+            b"\x01\x0a\xfa\x01\x97\x0a\xfa\x01\x98",
+        ),
+        (
+            120,
+            "sip-servers",
+            "[\"lab.voip\", \"sip\"]",
+            b"\0\x03lab\x04voip\0\x03sip\x03lab\x04voip\0",
+        ),
+        (120, "120", "{ addresses = [\"vm40ic1\"] }", b"\x01\x0a\xfa\x01\x97"),
+        (120, "120", "{ domains = \"a.b\" }", b"\0\x01a\x01b\0"),
+        (
+            124,
+            "124",
+            "{ enterprise = 9, classes = [\"ab\", { hex = \"01\" }] }",
+            b"\0\0\0\x09\x05\x02ab\x01\x01",
+        ),
+        (
+            125,
+            "vivso",
+            "{ enterprise = 1234, options = { \"1\" = \"text\", \"2\" = { hex = \"0a\" } } }",
+            b"\0\0\x04\xd2\x09\x01\x04text\x02\x01\x0a",
+        ),
+        (
+            125,
+            "125",
+            "[{ enterprise = 1, options = { 1 = \"a\" } }, { enterprise = 1027, text = \"id:x\" }]",
+            b"\0\0\0\x01\x03\x01\x01a\0\0\x04\x03\x04id:x",
+        ),
+        (121, "121", "[{ to = \"10.0.0.0/8\", via = \"10.0.0.1\" }]", &[8, 10, 10, 0, 0, 1]),
+        (121, "121", "{ to = \"default\", via = \"10.0.0.1\" }", &[0, 10, 0, 0, 1]),
+        (78, "78", "{ mandatory = true, addresses = [\"10.0.0.9\"] }", &[1, 10, 0, 0, 9]),
+        (78, "slp-directory-agent", "\"10.0.0.9\"", &[0, 10, 0, 0, 9]),
+        (79, "79", "{ mandatory = true, text = \"a,b\" }", b"\x01a,b"),
+        (88, "88", "[\"a.b\", \"c.b\"]", b"\x01a\x01b\0\x01c\x01b\0"),
+        (145, "145", "[1, 2]", &[1, 2]),
+        (158, "158", "[\"10.0.0.8\", \"10.0.0.9\"]", &[8, 10, 0, 0, 8, 10, 0, 0, 9]),
+        (143, "143", "\"https://a\"", b"\0\x09https://a"),
+        (128, "128", "{ addresses = [\"10.0.0.9\"] }", &[10, 0, 0, 9]),
+        (144, "144", "\"VLAN-A=100;\"", b"VLAN-A=100;"),
+        (157, "157", "\"VLAN-A=100;\"", b"VLAN-A=100;"),
+        (191, "191", "\"VLAN-A=100;\"", b"VLAN-A=100;"),
+        (242, "242", "\"L2Q=1,L2QVLAN=202\"", b"L2Q=1,L2QVLAN=202"),
+        (133, "133", "{ u8 = 5 }", &[5]),
+        (224, "224", "{ u32 = 4294967295 }", &[255, 255, 255, 255]),
+        (224, "224", "{ i32 = [-1, 1] }", &[255, 255, 255, 255, 0, 0, 0, 1]),
+        (224, "224", "{ hex = \"01 02\", send = \"always\" }", &[1, 2]),
+        (60, "60", "\"HTTPClient\"", b"HTTPClient"),
+        (2, "time-offset", "\"current\"", &(-14_400i32).to_be_bytes()),
+        (2, "time-offset", "\"standard\"", &(-18_000i32).to_be_bytes()),
+    ];
+    for (code, key, value, bytes) in cases {
+        let key = if key.contains(' ') { format!("\"{key}\"") } else { (*key).to_owned() };
+        assert_eq!(option(*code, &key, value).0, *bytes, "{key} = {value}");
+    }
+    assert_eq!(option(224, "224", "{ hex = \"01\", send = \"always\" }").1, Send::Always);
+    assert_eq!(option(43, "43", "{ 1 = \"a\", send = \"never\" }").1, Send::Never);
+}
+
+#[test]
+fn data_of_a_vendor_past_255_bytes_goes_on_in_a_second_block() {
+    let long = "x".repeat(200);
+    let value = format!("{{ enterprise = 9, options = {{ 1 = \"{long}\", 2 = \"{long}\" }} }}");
+    let (bytes, _) = option(125, "125", &value);
+    let block = |code: u8| [&[0, 0, 0, 9, 202, code, 200][..], long.as_bytes()].concat();
+    assert_eq!(bytes, [block(1), block(2)].concat());
+}
+
+#[test]
+fn every_option_of_the_registry_is_taken_by_number() {
+    // Set by the server itself; 4, which never goes with 42; 132 and 160, which are looked into.
+    let own = [4, 132, 160, 50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 81, 82];
+    for code in (1..=254).filter(|code| !own.contains(code)) {
+        assert_eq!(option(code, &code.to_string(), "{ hex = \"0102\" }").0, [1, 2], "{code}");
+    }
+}
+
+#[test]
+fn option_values_with_a_mistake_are_errors() {
+    for (line, code) in [
+        ("43 = { 1 = \"a\", 300 = \"b\" }", "unknown-option"),
+        ("43 = { 1 = 5 }", "wrong-type"),
+        ("43 = { txet = \"b\" }", "unknown-key"),
+        ("43 = { }", "missing-key"),
+        ("224 = 5", "wrong-type"),
+        ("224 = { u8 = 256 }", "out-of-range"),
+        ("224 = { hex = \"01\", text = \"a\" }", "bad-choice"),
+        ("120 = [\"lab.voip\", \"10.0.0.1\"]", "bad-choice"),
+        ("125 = { options = { 1 = \"a\" } }", "missing-key"),
+        ("125 = { enterprise = 9 }", "missing-key"),
+        ("124 = { enterprise = 0, classes = \"a\" }", "out-of-range"),
+        ("log-servers = [\"nobody\"]", "unknown-host"),
+        ("121 = { to = \"10.0.0.0/8\" }", "missing-key"),
+        ("domainsearch = \"lab.voip\"\nngp-servers = \"10.0.0.1\"", "unknown-option"),
+        ("time-offset = \"curent\"", "bad-time-offset"),
+    ] {
+        let text = format!("{LAB}\n[options]\n{line}\n");
+        assert_eq!(codes(&text).first(), Some(&code), "{line}");
+    }
+}
+
+#[test]
+fn a_time_zone_is_told_by_offset_rule_and_name() {
+    let zone = |more: &str| {
+        let site = site(&LAB.replace("[time]\n", &format!("[time]\n{more}\n")));
+        let value = |code: u8| {
+            let rule = site.options.iter().find(|rule| rule.code == code)?;
+            assert_eq!(rule.send, Send::IfRequested);
+            Some(rule.value.to_vec())
+        };
+        (value(2), value(100), value(101))
+    };
+    let rule = Some(b"EST5EDT,M3.2.0,M11.1.0".to_vec());
+    let name = Some(b"America/New_York".to_vec());
+    let seconds = |n: i32| Some(n.to_be_bytes().to_vec());
+    assert_eq!(zone(""), (seconds(-18_000), rule.clone(), name.clone()));
+    assert_eq!(zone("offset = \"standard\""), (seconds(-18_000), rule.clone(), name.clone()));
+    assert_eq!(zone("offset = \"current\""), (seconds(-14_400), rule, name));
+    // In winter the two are the same.
+    let winter = parse("lab.toml", Path::new(""), LAB, Time::from_secs(1_800_000_000), &Nothing);
+    let text = format!("{LAB}\n[options]\n2 = \"current\"\n");
+    let current = parse("lab.toml", Path::new(""), &text, Time::from_secs(1_800_000_000), &Nothing);
+    let offset = |loaded: Loaded| {
+        loaded.site.unwrap().options.iter().find(|rule| rule.code == 2).unwrap().value.clone()
+    };
+    assert_eq!(offset(winter), offset(current));
+    let fixed = LAB.replace("time_zone = \"America/New_York\"", "time_offset = \"-05:00\"");
+    assert_eq!(site(&fixed).options.iter().filter(|r| matches!(r.code, 100 | 101)).count(), 0);
+    let none = LAB.replace("time_zone = \"America/New_York\"", "");
+    assert_eq!(codes(&format!("{none}\n[options]\n2 = \"current\"\n")), ["bad-time-offset"]);
+}
+
+#[test]
+fn a_phone_is_known_by_one_of_four_things() {
+    let site = lab_and(
+        "[[phone]]\nclient_id = \"door-7\"\naddress = \"10.250.1.200\"\n\
+         [[phone]]\nclient_id = { hex = \"01 00 90 8f 12 34 56\" }\n\
+         [[phone]]\nclient_id = \"01:00:90:8f:12:34:57\"\n\
+         [[phone]]\ncircuit_id = \"Gi1/0/7\"\naddress = \"10.250.1.21\"\n",
+    );
+    let keys: Vec<_> = site.phones.iter().map(|phone| phone.key.clone()).collect();
+    let expected = [
+        PhoneKey::ClientId(b"door-7"[..].into()),
+        PhoneKey::ClientId([1, 0, 0x90, 0x8f, 0x12, 0x34, 0x56].into()),
+        PhoneKey::ClientId([1, 0, 0x90, 0x8f, 0x12, 0x34, 0x57].into()),
+        PhoneKey::CircuitId(b"Gi1/0/7"[..].into()),
+    ];
+    assert_eq!(keys, expected);
+    let two = "[[phone]]\nmac = \"00:90:8f:00:00:01\"\ncircuit_id = \"a\"\n";
+    assert_eq!(codes(&format!("{LAB}\n{two}")), ["bad-choice"]);
+    assert_eq!(codes(&format!("{LAB}\n[[phone]]\nname = \"a\"\n")), ["missing-key"]);
+}
