@@ -58,9 +58,10 @@ impl OpenError {
                     .to_owned()
             }
             Self::Damaged { path, .. } => format!(
-                "restore the file from a backup; or start without it (`mv {0} {0}.damaged`): phones keep \
-                 their addresses when they next renew, but until all have, an address may be given out twice",
-                path.display()
+                "restore all of {0}/leases.* from a backup; or start without them (`mkdir {0}/damaged && mv \
+                 {0}/leases.* {0}/damaged/`): phones keep their addresses when they next renew, but until all \
+                 have, an address may be given out twice",
+                path.parent().unwrap_or(path).display()
             ),
             Self::Newer { .. } => "run the later release, or restore the file from before it".to_owned(),
         }
@@ -142,6 +143,17 @@ impl From<redb::Error> for Fault {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Damaged(what) | Self::Engine(what) => f.write_str(what),
+            Self::Newer(found) => write!(f, "it has format version {found} now"),
+            Self::Locked => f.write_str("another process has it"),
+        }
+    }
+}
+
 /// So that `?` takes any of redb's errors.
 macro_rules! from_redb {
     ($($error:ident),*) => {$(
@@ -177,11 +189,7 @@ impl Fault {
     pub(crate) fn committing(self, path: PathBuf) -> CommitError {
         match self {
             Self::Io(source) => CommitError::Io { path, source },
-            Self::Damaged(what) | Self::Engine(what) => CommitError::Failed { path, what },
-            Self::Newer(found) => {
-                CommitError::Failed { path, what: format!("it has format version {found} now") }
-            }
-            Self::Locked => CommitError::Failed { path, what: "another process has it".to_owned() },
+            fault => CommitError::Failed { path, what: fault.to_string() },
         }
     }
 

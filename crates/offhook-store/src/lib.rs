@@ -1,13 +1,15 @@
 //! Leases on disk: group commit, load, migrate.
 //!
-//! One redb file, `leases.redb`, in the state directory: the last word on every address that was ever
-//! acknowledged. [`Store`] opens it, checks it and commits to it; [`Writer`] does the commits on a thread of
-//! its own, many at a time, because the cost of a durable commit is in the waiting and hardly in its size.
+//! In the state directory: `leases.redb`, a database of every address that was ever acknowledged, and two journal
+//! files with what was committed since and is not in it yet. [`Store`] opens and checks them and commits to the
+//! journal, which a thread folds into the database; [`Writer`] does the commits on a thread of its own, many at a
+//! time, because the cost of a durable commit is in the waiting and hardly in its size.
 //!
 //! What is acknowledged is never lost: a commit that succeeded is on disk, one that failed changes nothing
 //! that was there before, and a file that is damaged is refused, not emptied.
 
 mod error;
+mod journal;
 mod migrate;
 mod record;
 mod snapshot;

@@ -3,13 +3,13 @@
 use redb::{Database, WriteTransaction};
 
 use crate::error::Fault;
-use crate::tables::{begin, version, write_version};
+use crate::tables::{add_journal, begin, version, write_version};
 
 /// Turns the tables of one version into those of the next, inside of one transaction.
 pub(crate) type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
 
-/// The step from version 1 to 2 will be the first of them, from 2 to 3 the second. There is no other yet.
-pub(crate) const MIGRATIONS: &[Migration] = &[];
+/// The step from version 1 to 2 is the first of them, that from 2 to 3 will be the second.
+pub(crate) const MIGRATIONS: &[Migration] = &[add_journal];
 
 /// Brings a file up to date. All steps are one transaction: it is either as it was or of the latest version.
 pub(crate) fn migrate(db: &Database, migrations: &[Migration]) -> Result<(), Fault> {
@@ -56,6 +56,9 @@ mod tests {
     fn version_one() -> Database {
         let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
         initialise(&db).unwrap();
+        let transaction = begin(&db).unwrap();
+        write_version(&transaction, 1).unwrap();
+        transaction.commit().unwrap();
         db
     }
 

@@ -1,14 +1,17 @@
 //! Reading the leases of a store that no server has open, without changing a byte of it.
 
-use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
 
 use offhook_model::Lease;
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
 use crate::error::{Fault, OpenError};
-use crate::store::{FILE_NAME, builder, check, guarded};
+use crate::journal::{Latest, NAMES, Segment};
+use crate::store::{FILE_NAME, builder, check, guarded, load};
+use crate::tables;
 
 /// How often a file that changed while it was being read is read again.
 const TRIES: usize = 3;
@@ -24,14 +27,24 @@ pub fn read(directory: &Path) -> Result<Vec<Lease>, OpenError> {
     let mut tries = TRIES;
     loop {
         let result = guarded(|| {
-            let bytes = fs::read(&path).map_err(Fault::Io)?;
-            let memory = InMemoryBackend::new();
-            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            memory.set_len(length).map_err(Fault::Io)?;
-            memory.write(0, &bytes).map_err(Fault::Io)?;
-            drop(bytes);
-            let (_, leases) = check(builder().create_with_backend(memory)?)?;
-            Ok(leases)
+            // The journal first: what is folded meanwhile is then in both, and not in neither.
+            let journals = NAMES.map(|name| copy(&directory.join(name)));
+            let db = check(builder().create_with_backend(copy(&path).map_err(Fault::Io)?)?)?;
+            let Some(id) = tables::journal(&db)? else {
+                return tables::load(&db, Latest::new());
+            };
+            let open = |name: &str, journal: io::Result<InMemoryBackend>| {
+                let journal = journal.map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        Fault::Damaged(format!("its journal {name} is missing"))
+                    }
+                    _ => Fault::Io(error),
+                })?;
+                Segment::open(directory.join(name), Arc::new(journal), id)
+            };
+            let ([a, b], [first, second]) = (NAMES, journals);
+            let segments = [open(a, first)?, open(b, second)?];
+            Ok(load(&db, segments)?.1)
         });
         tries -= 1;
         match result {
@@ -43,6 +56,14 @@ pub fn read(directory: &Path) -> Result<Vec<Lease>, OpenError> {
             result => return result.map_err(|fault| fault.opening(path)),
         }
     }
+}
+
+fn copy(path: &Path) -> io::Result<InMemoryBackend> {
+    let bytes = fs::read(path)?;
+    let memory = InMemoryBackend::new();
+    memory.set_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+    memory.write(0, &bytes)?;
+    Ok(memory)
 }
 
 #[cfg(test)]
@@ -63,9 +84,15 @@ mod tests {
         let writes: Vec<_> = leases.iter().cloned().map(LeaseWrite::Put).collect();
         store.commit(&writes).unwrap();
         // Open, as a crash would leave it.
-        let before = fs::read(store.path()).unwrap();
+        let files = || {
+            NAMES
+                .iter()
+                .chain([&FILE_NAME])
+                .map(|name| fs::read(directory.path().join(name)).unwrap())
+        };
+        let before: Vec<_> = files().collect();
         let found = read(directory.path()).unwrap();
-        assert_eq!(fs::read(store.path()).unwrap(), before);
+        assert!(files().eq(before));
         let mut expected = leases;
         expected.sort_unstable_by_key(|lease| lease.address);
         assert_eq!(found, expected);
@@ -73,7 +100,7 @@ mod tests {
         drop(store);
         assert_eq!(read(directory.path()).unwrap(), expected);
         let files: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
-        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(files.len(), 3, "{files:?}");
     }
 
     #[test]

@@ -1,120 +1,147 @@
 //! The store: opened once, committed to again and again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use offhook_model::{Lease, LeaseWrite};
+use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
 use crate::error::{CommitError, Fault, OpenError};
+use crate::journal::fold::Folder;
+use crate::journal::{Journal, Medium, NAMES, Segment};
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::tables;
 
-/// The file in the state directory.
+/// The database in the state directory.
 pub const FILE_NAME: &str = "leases.redb";
 
-/// Memory for pages of the file, bytes. The kernel's page cache has the rest.
+/// Memory for pages of the database, bytes. The kernel's page cache has the rest.
 const CACHE: usize = 16 << 20;
 
-/// How long a store that failed is left alone before it is opened again. Opening reads the whole file.
+/// How long a store that failed is left alone before it is tried again.
 const REST: Duration = Duration::from_millis(500);
 
-/// Opens the database of an existing file. Another one in tests, to make it fail.
-pub(crate) type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+/// Opens the database of an existing file. In other ways in tests, to make it fail.
+pub(crate) type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+
+/// How existing files are opened.
+pub(crate) struct Disk {
+    pub(crate) database: OpenDatabase,
+    pub(crate) journal: Box<dyn Fn(FileBackend) -> Medium>,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            database: Box::new(|path| builder().open(path)),
+            journal: Box::new(|file| Arc::new(file)),
+        }
+    }
+}
 
 /// The leases on disk, of this process alone.
 pub struct Store {
     path: PathBuf,
-    open: Opener,
-    /// None after a failure: redb refuses everything after an I/O error until it is opened anew, which
-    /// brings back the last commit that is whole.
-    db: Option<Database>,
+    journal: Journal,
+    folder: Folder,
     failed_at: Option<Instant>,
     rest: Duration,
-    /// Keeps other processes out, between closing and opening again as well. Dropped last.
+    /// Keeps other processes out. Dropped last.
     _lock: File,
 }
 
 impl Store {
     /// Opens the store in `directory` and returns it with every lease it holds, by address. The directory
-    /// (mode 0700) and the file (mode 0600) are made when they are not there.
+    /// (mode 0700) and the files (mode 0600) are made when they are not there.
     ///
     /// After a crash a last commit that is not whole is dropped: it was under way. Damage done to that very
-    /// commit while the program was down looks the same; any other damage is an error.
+    /// commit after a crash looks the same; any other damage is an error.
     ///
     /// # Errors
-    /// Another process has it, the disk or its permissions do not allow it, the file is damaged, or a later
-    /// release wrote it. Whatever the error is, nothing is emptied.
+    /// Another process has it, the disk or its permissions do not allow it, a file is damaged or missing, or a
+    /// later release wrote it. Whatever the error is, nothing is emptied.
     pub fn open(directory: &Path) -> Result<(Self, Vec<Lease>), OpenError> {
-        Self::open_with(directory, Box::new(|path| builder().open(path)))
+        Self::open_with(directory, Disk::default(), REST)
     }
 
     pub(crate) fn open_with(
         directory: &Path,
-        open: Opener,
+        disk: Disk,
+        rest: Duration,
     ) -> Result<(Self, Vec<Lease>), OpenError> {
         let lock = lock(directory)?;
         let path = directory.join(FILE_NAME);
-        let (db, leases) = guarded(|| {
+        let opened = guarded(|| {
             if !path.try_exists().map_err(Fault::Io)? {
+                refuse_journals(directory)?;
                 create(directory, &path)?;
             }
-            check(open(&path)?)
-        })
-        .map_err(|fault| fault.opening(path.clone()))?;
-        let store = Self { path, open, db: Some(db), failed_at: None, rest: REST, _lock: lock };
+            let mut db = check((disk.database)(&path)?)?;
+            let id = match tables::journal(&db)? {
+                Some(id) => id,
+                None => add_journals(directory, &mut db)?,
+            };
+            let segments = open_journals(directory, id, &disk.journal)?;
+            let (mut journal, leases) = load(&db, segments)?;
+            let frozen = journal.frozen();
+            let again = path.clone();
+            let reopen = Box::new(move || reopen(&again, &disk.database));
+            Ok((journal, Folder::spawn(db, frozen, rest, reopen)?, leases))
+        });
+        let (journal, folder, leases) = opened.map_err(|fault| fault.opening(path.clone()))?;
+        let store = Self { path, journal, folder, failed_at: None, rest, _lock: lock };
         Ok((store, leases))
     }
 
-    /// The file.
+    /// The database file. The journal files are beside it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Makes `writes` durable, in order, all or none of them: they are on disk when this returns.
     ///
-    /// After a failure the file is opened again by a later commit, half a second later at the earliest, and
-    /// everything goes on from the last commit that succeeded. A batch that failed may turn out to be on disk
-    /// all the same, when the failure came at the very end; it was not acknowledged, so nobody relies on it.
+    /// After a failure it is tried again by a later commit, half a second later at the earliest, and everything
+    /// goes on from the last commit that succeeded. A batch that failed may turn out to be on disk all the same,
+    /// when the failure came at the very end; it was not acknowledged, so nobody relies on it.
     ///
     /// # Errors
     /// The disk is full or failing, or the database is. Nothing in `writes` may be acknowledged.
     pub fn commit(&mut self, writes: &[LeaseWrite]) -> Result<(), CommitError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
         if self.failed_at.is_some_and(|at| at.elapsed() < self.rest) {
             return Err(CommitError::Resting { path: self.path.clone() });
         }
         let result = guarded(|| {
-            let db = match self.db.take() {
-                Some(db) => db,
-                None => self.reopen()?,
-            };
-            tables::apply(&db, writes)?;
-            self.db = Some(db);
-            Ok(())
+            if self.journal.is_full() {
+                self.folder.wait()?;
+            }
+            let (is_idle, leases) = self.folder.status();
+            self.journal.append(writes, leases, is_idle).map_err(Fault::Io)
         });
-        // After a failure `db` was dropped above, with whatever state it was in.
-        self.failed_at = result.is_err().then(Instant::now);
-        result.map_err(|fault| fault.committing(self.path.clone()))
-    }
-
-    fn reopen(&self) -> Result<Database, Fault> {
-        // A failed sync leaves pages in the page cache that look written and are not. Without them redb sees
-        // what the disk has, and goes back to the last commit that is whole there.
-        if let Ok(file) = File::open(&self.path) {
-            let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        if let Some(frozen) = self.journal.frozen() {
+            self.folder.fold(frozen);
         }
-        Ok((self.open)(&self.path)?)
+        self.failed_at = result.is_err().then(Instant::now);
+        result.map_err(|fault| fault.committing(self.journal.active().path().to_owned()))
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn without_rest(mut self) -> Self {
-        self.rest = Duration::ZERO;
-        self
+impl Drop for Store {
+    fn drop(&mut self) {
+        // For telling damage from a crash; what is acknowledged does not depend on it.
+        if self.failed_at.is_none() {
+            let _ = guarded(|| self.journal.end().map_err(Fault::Io));
+        }
     }
 }
 
@@ -128,6 +155,15 @@ pub(crate) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE);
     builder
+}
+
+fn reopen(path: &Path, open: &OpenDatabase) -> Result<Database, Fault> {
+    // A failed sync leaves pages in the page cache that look written and are not. Without them redb sees
+    // what the disk has, and goes back to the last commit that is whole there.
+    if let Ok(file) = File::open(path) {
+        let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    }
+    Ok(open(path)?)
 }
 
 /// Makes the directory and keeps it from other processes for as long as the file lives.
@@ -165,18 +201,78 @@ fn create(directory: &Path, path: &Path) -> Result<(), Fault> {
     tables::initialise(&builder().create_file(file)?)?;
     File::open(&new).and_then(|file| file.sync_all()).map_err(Fault::Io)?;
     fs::rename(&new, path).map_err(Fault::Io)?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(Fault::Io)
+    sync_directory(directory).map_err(Fault::Io)
 }
 
-/// Brings a database up to date and reads it, having made sure of it.
-pub(crate) fn check(mut db: Database) -> Result<(Database, Vec<Lease>), Fault> {
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Brings a database up to date, having made sure of it.
+pub(crate) fn check(mut db: Database) -> Result<Database, Fault> {
     // redb trusts what it reads unless it is asked not to. The pages of the leases are covered by their own
     // totals; a wrong list of free pages would let a later commit overwrite them. False means that it was
     // wrong and is right now, and then the totals are what tells whether anything is lost.
     db.check_integrity()?;
     migrate(&db, MIGRATIONS)?;
-    let leases = tables::load(&db)?;
-    Ok((db, leases))
+    Ok(db)
+}
+
+/// Reads a database and its journal.
+pub(crate) fn load(db: &Database, segments: [Segment; 2]) -> Result<(Journal, Vec<Lease>), Fault> {
+    let (journal, latest) = Journal::open(segments, tables::folded(db)?)?;
+    Ok((journal, tables::load(db, latest)?))
+}
+
+/// Makes the journal files of a database that has none: a new one, or one of format version 1.
+fn add_journals(directory: &Path, db: &mut Database) -> Result<u64, Fault> {
+    refuse_journals(directory)?;
+    // Nothing but unlike that of any other store.
+    let id = RandomState::new().hash_one(directory);
+    let created: io::Result<()> =
+        NAMES.iter().try_for_each(|name| Segment::create(&directory.join(name), id));
+    created.and_then(|()| sync_directory(directory)).map_err(Fault::Io)?;
+    tables::write_journal(db, id)?;
+    Ok(id)
+}
+
+/// Journal files that no database knows of are left of an attempt to make a store, and then there is nothing in
+/// them; or the database is gone.
+fn refuse_journals(directory: &Path) -> Result<(), Fault> {
+    for name in NAMES {
+        match File::open(directory.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Fault::Io(error)),
+            Ok(file) => {
+                let medium: Medium = Arc::new(FileBackend::new(file)?);
+                if !crate::journal::is_unused(&medium).map_err(Fault::Io)? {
+                    let text =
+                        format!("there are leases in {name} that belong to another {FILE_NAME}");
+                    return Err(Fault::Damaged(text));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_journals(
+    directory: &Path,
+    id: u64,
+    wrap: &dyn Fn(FileBackend) -> Medium,
+) -> Result<[Segment; 2], Fault> {
+    let open = |name: &str| {
+        let path = directory.join(name);
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::NotFound => Fault::Damaged(format!("its journal {name} is missing")),
+                _ => Fault::Io(error),
+            }
+        })?;
+        Segment::open(path, wrap(FileBackend::new(file)?), id)
+    };
+    let [first, second] = NAMES;
+    Ok([open(first)?, open(second)?])
 }
 
 /// Runs something that may panic: redb checks some of what it reads with assertions.

@@ -7,8 +7,9 @@ use offhook_model::{LeaseState, Time};
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::{Frozen, fold};
 use crate::record::tests::{any_lease, lease};
-use crate::test_disk::{MemoryDisk, Op, Switches, replay};
+use crate::test_disk::{MemoryFile, Op, Switches, replay};
 
 fn put(n: u32) -> LeaseWrite {
     LeaseWrite::Put(lease(n))
@@ -39,6 +40,60 @@ fn writes(batch: u32) -> Vec<LeaseWrite> {
     writes
 }
 
+/// A store in memory, without threads: folded when the test says so.
+struct Rig {
+    files: [MemoryFile; 3],
+    db: Database,
+    journal: Journal,
+    frozen: Option<Frozen>,
+}
+
+impl Rig {
+    const ID: u64 = 77;
+
+    fn new() -> Self {
+        let files = MemoryFile::all([const { Vec::new() }; 3]);
+        let db = files[0].database().unwrap();
+        tables::initialise(&db).unwrap();
+        files[1..].iter().for_each(|file| Segment::initialise(file, Self::ID).unwrap());
+        tables::write_journal(&db, Self::ID).unwrap();
+        drop(db);
+        Self::open_files(files).unwrap().0
+    }
+
+    fn open(images: [Vec<u8>; 3]) -> Result<(Self, Vec<Lease>), Fault> {
+        Self::open_files(MemoryFile::all(images))
+    }
+
+    fn open_files(files: [MemoryFile; 3]) -> Result<(Self, Vec<Lease>), Fault> {
+        guarded(|| {
+            let db = check(files[0].database()?)?;
+            let id = tables::journal(&db)?.ok_or_else(|| Fault::Damaged("no journal".into()))?;
+            let open = |n: usize| Segment::open(NAMES[n - 1].into(), files[n].medium(), id);
+            let (mut journal, leases) = load(&db, [open(1)?, open(2)?])?;
+            let frozen = journal.frozen();
+            Ok((Self { files: files.clone(), db, journal, frozen }, leases))
+        })
+    }
+
+    fn images(&self) -> [Vec<u8>; 3] {
+        self.files.each_ref().map(MemoryFile::image)
+    }
+
+    fn commit(&mut self, writes: &[LeaseWrite]) {
+        let leases = tables::count(&self.db).unwrap();
+        self.journal.append(writes, leases, self.frozen.is_none()).unwrap();
+        self.frozen = self.journal.frozen().or(self.frozen.take());
+    }
+
+    /// Everything that can be folded is.
+    fn fold(&mut self) {
+        if let Some(mut frozen) = self.frozen.take() {
+            while !fold::step(&self.db, &mut frozen).unwrap() {}
+        }
+    }
+}
+
 #[test]
 fn what_was_committed_is_there_when_it_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -64,11 +119,11 @@ proptest! {
         leases in proptest::collection::vec(any_lease(), 1..20)
     ) {
         let writes: Vec<_> = leases.into_iter().map(LeaseWrite::Put).collect();
-        let disk = MemoryDisk::default();
-        let db = disk.open().unwrap();
-        tables::initialise(&db).unwrap();
-        tables::apply(&db, &writes).unwrap();
-        prop_assert_eq!(tables::load(&db).unwrap(), model(&writes));
+        let mut rig = Rig::new();
+        rig.commit(&writes);
+        prop_assert_eq!(Rig::open(rig.images()).unwrap().1, model(&writes));
+        rig.fold();
+        prop_assert_eq!(Rig::open(rig.images()).unwrap().1, model(&writes));
     }
 }
 
@@ -112,14 +167,14 @@ fn what_is_no_lease_store_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE_NAME);
     // A redb file without our tables.
-    let other = MemoryDisk::default();
-    drop(other.open().unwrap());
-    let other = other.image.lock().unwrap().clone();
+    let [other] = MemoryFile::all([Vec::new()]);
+    drop(other.database().unwrap());
+    let other = other.image();
     for bytes in [&b""[..], b"x", b"# not a database\n", &[0; 8192], &other] {
         fs::write(&path, bytes).unwrap();
         let error = Store::open(directory.path()).unwrap_err();
         assert!(matches!(error, OpenError::Damaged { .. }), "{} bytes: {error}", bytes.len());
-        assert!(error.hint().contains("leases.redb.damaged"), "{}", error.hint());
+        assert!(error.hint().contains("/damaged && mv "), "{}", error.hint());
         // redb may have marked its own file as open and closed.
         if bytes.len() < other.len() {
             assert_eq!(fs::read(&path).unwrap(), bytes);
@@ -127,106 +182,132 @@ fn what_is_no_lease_store_is_refused_and_left_as_it_is() {
     }
 }
 
-/// The file of a store with 300 leases, cleanly closed, and what is in it.
-fn sound_image() -> (Vec<u8>, Vec<Lease>) {
-    let disk = MemoryDisk::default();
-    let db = disk.open().unwrap();
-    tables::initialise(&db).unwrap();
+/// The files of a store with 300 leases, cleanly closed, and what is in it. Some is in the database, some in a
+/// file to be folded, some in the other.
+fn sound_images() -> ([Vec<u8>; 3], Vec<Lease>) {
+    let mut rig = Rig::new();
     let mut all = Vec::new();
     for batch in 0..50 {
-        tables::apply(&db, &writes(batch)).unwrap();
+        rig.commit(&writes(batch));
         all.extend(writes(batch));
+        if batch == 25 {
+            rig.fold();
+        }
     }
-    drop(db);
-    let image = disk.image.lock().unwrap().clone();
-    (image, model(&all))
+    rig.journal.end().unwrap();
+    assert!(rig.frozen.is_some() && tables::count(&rig.db).unwrap() > 0);
+    (rig.images(), model(&all))
 }
 
-/// Opens an image as [`Store::open`] would, and commits to it, which must not hurt what is there.
-fn open_image(image: Vec<u8>) -> Result<Vec<Lease>, Fault> {
-    let disk = MemoryDisk::with(image);
-    guarded(|| {
-        let (db, leases) = check(disk.open()?)?;
-        let more: Vec<_> = (9000..9080).map(put).collect();
-        for writes in more.chunks(40) {
-            tables::apply(&db, writes)?;
+/// Opens images as [`Store::open`] would, and goes on with them, which must not hurt what is there.
+fn open_images(images: [Vec<u8>; 3]) -> Result<Vec<Lease>, Fault> {
+    let (mut rig, leases) = Rig::open(images)?;
+    let more: Vec<_> = (9000..9080).map(put).collect();
+    for (i, writes) in more.chunks(2).enumerate() {
+        rig.commit(writes);
+        if i % 16 == 15 {
+            rig.fold();
         }
-        let after = tables::load(&db).expect("a store that opened stays whole");
-        assert!(after[..leases.len()] == leases && after.len() == leases.len() + more.len());
-        Ok(leases)
-    })
+    }
+    drop(rig.db);
+    let (rig, after) = Rig::open_files(rig.files).expect("a store that opened stays whole");
+    assert!(after[..leases.len()] == leases && after.len() == leases.len() + more.len());
+    drop(rig);
+    Ok(leases)
 }
 
 #[test]
 fn a_truncated_store_is_refused_whatever_is_left_of_it() {
-    let (image, leases) = sound_image();
-    assert_eq!(open_image(image.clone()).unwrap(), leases);
-    let lengths = (0..image.len()).step_by(image.len() / 61).chain([1, 63, 64, 319, 320, 4095]);
-    for length in lengths.chain([image.len() - 4096, image.len() - 1]) {
-        // What is cut off may have been free.
-        if let Ok(found) = open_image(image[..length].to_vec()) {
-            assert_eq!(found.len(), leases.len(), "cut to {length}");
-            assert_eq!(found, leases, "cut to {length}");
+    let (images, leases) = sound_images();
+    assert_eq!(open_images(images.clone()).unwrap(), leases);
+    for (file, image) in images.iter().enumerate() {
+        let lengths = (0..image.len()).step_by(image.len() / 31).chain([1, 63, 64, 319, 320, 4095]);
+        let mut refused = 0;
+        for length in lengths.chain([image.len() / 2, image.len() - 4096, image.len() - 1]) {
+            let mut images = images.clone();
+            images[file].truncate(length);
+            // What is cut off of the database may have been free.
+            match open_images(images) {
+                Ok(found) => assert!(found == leases && file == 0, "file {file} cut to {length}"),
+                Err(_) => refused += 1,
+            }
         }
+        assert!(refused > 20, "file {file}");
     }
-    assert!(open_image(image[..image.len() / 2].to_vec()).is_err());
 }
 
 #[test]
 fn a_store_with_flipped_bytes_is_whole_or_refused() {
-    let (image, leases) = sound_image();
-    let used = image.len() - image.iter().rev().take_while(|byte| **byte == 0).count();
-    let (mut refused, mut whole) = (0, 0);
-    for (i, place) in (0..320).chain((320..used).step_by(used / 150)).enumerate() {
-        let mask = if i % 2 == 0 { 0xff } else { 1 << (place % 8) };
-        let mut image = image.clone();
-        image[place] ^= mask;
-        match open_image(image) {
-            Ok(found) => {
-                assert!(found == leases, "{} leases, byte {place} ^ {mask}", found.len());
-                whole += 1;
+    let (images, leases) = sound_images();
+    for (file, image) in images.iter().enumerate() {
+        let used = image.len() - image.iter().rev().take_while(|byte| **byte == 0).count();
+        let (mut refused, mut whole) = (0, 0);
+        for (i, place) in (0..320).step_by(3).chain((320..used).step_by(used / 80)).enumerate() {
+            let mask = if i % 2 == 0 { 0xff } else { 1 << (place % 8) };
+            let mut images = images.clone();
+            images[file][place] ^= mask;
+            match open_images(images) {
+                Ok(found) => {
+                    let count = found.len();
+                    assert!(found == leases, "{count} leases, file {file}, byte {place} ^ {mask}");
+                    whole += 1;
+                }
+                Err(Fault::Engine(what)) if what.contains("stays whole") => {
+                    panic!("file {file}, byte {place} ^ {mask}: {what}")
+                }
+                Err(_) => refused += 1,
             }
-            Err(Fault::Engine(what)) if what.contains("stays whole") => {
-                panic!("byte {place} ^ {mask}: {what}")
-            }
-            Err(_) => refused += 1,
         }
+        // Both happen: some bytes mean nothing, others everything.
+        assert!(refused > 20 && whole > 20, "file {file}: {refused} refused, {whole} whole");
     }
-    // Both happen: some bytes mean nothing, others everything.
-    assert!(refused > 20 && whole > 20, "{refused} refused, {whole} whole");
 }
 
 #[test]
 fn a_lease_that_vanished_is_noticed_though_every_page_is_sound() {
-    let disk = MemoryDisk::default();
-    let db = disk.open().unwrap();
-    tables::initialise(&db).unwrap();
-    tables::apply(&db, &writes(0)).unwrap();
+    let mut rig = Rig::new();
+    rig.commit(&writes(0));
+    rig.journal.turn().unwrap();
+    rig.frozen = rig.journal.frozen();
+    rig.fold();
     let table = redb::TableDefinition::<u32, &[u8]>::new("leases");
-    let transaction = db.begin_write().unwrap();
+    let transaction = rig.db.begin_write().unwrap();
     transaction.open_table(table).unwrap().remove(lease(5).address.to_bits()).unwrap();
     transaction.commit().unwrap();
-    let Err(Fault::Damaged(what)) = tables::load(&db) else { panic!("not noticed") };
+    drop(rig.db);
+    let Err(Fault::Damaged(what)) = Rig::open_files(rig.files) else { panic!("not noticed") };
     assert_eq!(what, "it holds 8 leases where 9 were written");
 }
 
-/// The power goes at any moment: of what was written since the last sync any part may be on disk, in
-/// sectors. Every acknowledged batch must be there, and nothing of a later one but a whole one.
+/// The power goes at any moment: of what was written to a file since its last sync any part may be on disk, in
+/// sectors, and a sector may be neither old nor new. Every acknowledged batch must be there, and nothing of a
+/// later one but a whole one.
 #[test]
 fn power_lost_at_any_moment_loses_nothing_acknowledged() {
-    const BATCHES: u32 = 12;
+    const BATCHES: u32 = 60;
     const SECTOR: usize = 512;
-    let disk = MemoryDisk::default();
-    let db = disk.open().unwrap();
-    tables::initialise(&db).unwrap();
-    disk.note(Op::Acknowledged);
-    for batch in 0..BATCHES {
-        tables::apply(&db, &writes(batch)).unwrap();
-        disk.note(Op::Acknowledged);
+    // Of different sizes, some of several blocks.
+    let batch = |n: u32| -> Vec<LeaseWrite> {
+        let many = if n.is_multiple_of(7) { 90 } else { 0 };
+        writes(n).into_iter().chain((n..n + many).map(put)).collect()
+    };
+    let mut rig = Rig::new();
+    rig.files[0].note(Op::Acknowledged);
+    let mut turns = 0;
+    for n in 0..BATCHES {
+        rig.commit(&batch(n));
+        rig.files[0].note(Op::Acknowledged);
+        if n % 11 == 10 {
+            turns += u32::from(rig.frozen.is_some());
+            rig.fold();
+        }
     }
-    let log = disk.log.lock().unwrap().clone();
+    assert!(turns > 2, "only {turns} turns");
+    let grown = rig.files[1..].iter().any(|file| file.image().len() > (2 + 8) * 4096);
+    assert!(grown, "no file grew");
+    let log = rig.files[0].log();
     let states: Vec<Vec<Lease>> = (0..=BATCHES)
-        .map(|batches| model(&(0..batches).flat_map(writes).collect::<Vec<_>>()))
+        .map(|batches| model(&(0..batches).flat_map(batch).collect::<Vec<_>>()))
         .collect();
 
     // A small generator is enough, and the same cuts every time.
@@ -237,30 +318,113 @@ fn power_lost_at_any_moment_loses_nothing_acknowledged() {
         seed ^= seed << 17;
         seed >> 33
     };
-    let first = log.iter().position(|op| matches!(op, Op::Acknowledged)).unwrap();
+    let first = log.iter().position(|(_, op)| matches!(op, Op::Acknowledged)).unwrap();
+    let mut torn = 0;
     for cut in first + 1..=log.len() {
-        let synced = log[..cut].iter().rposition(|op| matches!(op, Op::Sync)).unwrap();
-        let acknowledged = log[..cut].iter().filter(|op| matches!(op, Op::Acknowledged)).count();
-        let mut image = Vec::new();
-        log[..synced].iter().for_each(|op| replay(op, &mut image));
-        for op in &log[synced..cut] {
-            match op {
-                Op::Write(offset, data) => {
-                    for (i, sector) in data.chunks(SECTOR).enumerate() {
-                        if random() % 2 == 0 {
-                            let op = Op::Write(offset + i * SECTOR, sector.to_vec());
-                            replay(&op, &mut image);
-                        }
+        let done = &log[..cut];
+        let acknowledged = done.iter().filter(|(_, op)| matches!(op, Op::Acknowledged)).count();
+        let mut images = [const { Vec::new() }; 3];
+        for (file, image) in images.iter_mut().enumerate() {
+            let ops: Vec<&Op> =
+                done.iter().filter(|(number, _)| *number == file).map(|(_, op)| op).collect();
+            let synced = ops.iter().rposition(|op| matches!(op, Op::Sync)).unwrap();
+            ops[..synced].iter().for_each(|op| replay(op, image));
+            for op in &ops[synced..] {
+                let Op::Write(offset, data) = op else {
+                    replay(op, image);
+                    continue;
+                };
+                for (i, sector) in data.chunks(SECTOR).enumerate() {
+                    let garbage = file > 0 && random().is_multiple_of(16);
+                    let sector = if garbage { vec![0xa5; sector.len()] } else { sector.to_vec() };
+                    if garbage || random().is_multiple_of(2) {
+                        replay(&Op::Write(offset + i * SECTOR, sector), image);
                     }
                 }
-                op => replay(op, &mut image),
             }
         }
-        let found = open_image(image)
+        let found = open_images(images)
             .unwrap_or_else(|fault| panic!("cut at {cut} of {}: {fault:?}", log.len()));
         let may_be = &states[acknowledged - 1..(acknowledged + 1).min(states.len())];
         assert!(may_be.contains(&found), "cut at {cut} of {}", log.len());
+        torn += u32::from(found != states[acknowledged - 1]);
     }
+    assert!(torn > 0, "no batch outlived the power without its acknowledgement");
+}
+
+/// As the release before this format wrote it, on an administrator's disk.
+fn version_one(directory: &Path, leases: &[Lease]) {
+    let db = builder().create(directory.join(FILE_NAME)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    {
+        let (mut count, mut sum) = (0, 0_u64);
+        let mut table =
+            transaction.open_table(redb::TableDefinition::<u32, &[u8]>::new("leases")).unwrap();
+        for lease in leases {
+            let bytes = crate::record::tests::encoded(lease);
+            count += 1;
+            sum = sum.wrapping_add(crate::record::checksum(&bytes).into());
+            table.insert(lease.address.to_bits(), bytes.as_slice()).unwrap();
+        }
+        let mut meta =
+            transaction.open_table(redb::TableDefinition::<&str, u64>::new("meta")).unwrap();
+        for (key, value) in [("version", 1), ("count", count), ("sum", sum)] {
+            meta.insert(key, value).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_store_of_version_1_opens_and_keeps_every_lease() {
+    let directory = tempfile::tempdir().unwrap();
+    let leases: Vec<_> = (0..500).map(lease).collect();
+    version_one(directory.path(), &leases);
+    assert_eq!(crate::read(directory.path()).unwrap(), leases, "read before it is migrated");
+    let (mut store, found) = Store::open(directory.path()).unwrap();
+    assert_eq!(found, leases);
+    store.commit(&[put(500), LeaseWrite::Remove(lease(0).address)]).unwrap();
+    drop(store);
+    let expected: Vec<_> = (1..501).map(lease).collect();
+    assert_eq!(Store::open(directory.path()).unwrap().1, expected);
+    let db = Database::open(directory.path().join(FILE_NAME)).unwrap();
+    assert_eq!(tables::version(&db).unwrap(), 2);
+}
+
+/// Stops where a crash may: the journal files are made first, then noted.
+#[test]
+fn a_migration_that_a_crash_cut_short_is_taken_up_again() {
+    let directory = tempfile::tempdir().unwrap();
+    version_one(directory.path(), &[lease(1)]);
+    Segment::create(&directory.path().join(NAMES[0]), 1).unwrap();
+    assert_eq!(Store::open(directory.path()).unwrap().1, [lease(1)]);
+    assert_eq!(Store::open(directory.path()).unwrap().1, [lease(1)]);
+}
+
+#[test]
+fn a_file_of_the_store_that_is_missing_or_another_s_is_noticed_and_nothing_is_emptied() {
+    let [one, other] = [1, 2].map(|n| {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(directory.path()).unwrap();
+        store.commit(&[put(n)]).unwrap();
+        directory
+    });
+    for name in NAMES {
+        let path = one.path().join(name);
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = Store::open(one.path()).unwrap_err();
+        assert!(error.to_string().contains(&format!("{name} is missing")), "{error}");
+        fs::copy(other.path().join(name), &path).unwrap();
+        let error = Store::open(one.path()).unwrap_err();
+        assert!(error.to_string().contains("another store"), "{error}");
+        fs::write(&path, kept).unwrap();
+    }
+    fs::rename(one.path().join(FILE_NAME), one.path().join("moved")).unwrap();
+    let error = Store::open(one.path()).unwrap_err();
+    assert!(error.to_string().contains("belong to another leases.redb"), "{error}");
+    fs::rename(one.path().join("moved"), one.path().join(FILE_NAME)).unwrap();
+    assert_eq!(Store::open(one.path()).unwrap().1, [lease(1)]);
 }
 
 #[test]
@@ -268,8 +432,8 @@ fn a_full_disk_fails_commits_loses_nothing_and_heals_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let switches = Switches::default();
     drop(Store::open(directory.path()).unwrap());
-    let (store, _) = Store::open_with(directory.path(), switches.opener()).unwrap();
-    let mut store = store.without_rest();
+    let (mut store, _) =
+        Store::open_with(directory.path(), switches.disk(), Duration::ZERO).unwrap();
     let mut all = Vec::new();
     for round in 0..4 {
         store.commit(&writes(round)).unwrap();
@@ -278,7 +442,7 @@ fn a_full_disk_fails_commits_loses_nothing_and_heals_by_itself() {
         for n in 0..3 {
             let error = store.commit(&[put(5000 + n)]).unwrap_err();
             assert!(error.is_full(), "{error}");
-            assert!(error.to_string().contains(FILE_NAME), "{error}");
+            assert!(error.to_string().contains("leases.journal-"), "{error}");
         }
         switches.full.store(false, Ordering::SeqCst);
     }
@@ -294,8 +458,8 @@ fn a_sync_that_fails_and_a_panic_are_failed_commits_too() {
     let directory = tempfile::tempdir().unwrap();
     let switches = Switches::default();
     drop(Store::open(directory.path()).unwrap());
-    let (store, _) = Store::open_with(directory.path(), switches.opener()).unwrap();
-    let mut store = store.without_rest();
+    let (mut store, _) =
+        Store::open_with(directory.path(), switches.disk(), Duration::ZERO).unwrap();
     store.commit(&[put(1)]).unwrap();
     for (switch, text) in
         [(&switches.sync_fails, "the disk broke"), (&switches.panics, "the disk panics")]
@@ -317,8 +481,8 @@ fn a_store_that_failed_rests_before_it_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let switches = Switches::default();
     drop(Store::open(directory.path()).unwrap());
-    let (mut store, _) = Store::open_with(directory.path(), switches.opener()).unwrap();
-    store.rest = Duration::from_millis(100);
+    let rest = Duration::from_millis(100);
+    let (mut store, _) = Store::open_with(directory.path(), switches.disk(), rest).unwrap();
     switches.full.store(true, Ordering::SeqCst);
     assert!(store.commit(&[put(1)]).unwrap_err().is_full());
     switches.full.store(false, Ordering::SeqCst);

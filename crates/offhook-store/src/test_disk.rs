@@ -1,16 +1,16 @@
 //! Disks that fail, and disks that forget what was not synced, for tests.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 
-use crate::store::{Opener, builder};
+use crate::journal::Medium;
+use crate::store::{Disk, builder};
 
-/// A file on a disk that can be full or panic, as its switches say.
+/// A disk that can be full, fail or panic, as its switches say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Switches {
     pub(crate) full: Arc<AtomicBool>,
@@ -20,13 +20,19 @@ pub(crate) struct Switches {
 
 impl Switches {
     /// Opens real files whose writes obey the switches.
-    pub(crate) fn opener(&self) -> Opener {
-        let switches = self.clone();
-        Box::new(move |path: &Path| {
-            let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
-            let file = FileBackend::new(file)?;
-            builder().create_with_backend(Switched { file, switches: switches.clone() })
-        })
+    pub(crate) fn disk(&self) -> Disk {
+        let (switches, others) = (self.clone(), self.clone());
+        Disk {
+            database: Box::new(move |path| {
+                let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+                builder().create_with_backend(switches.wrap(FileBackend::new(file)?))
+            }),
+            journal: Box::new(move |file| Arc::new(others.wrap(file))),
+        }
+    }
+
+    fn wrap(&self, file: FileBackend) -> Switched {
+        Switched { file, switches: self.clone() }
     }
 }
 
@@ -73,7 +79,7 @@ impl StorageBackend for Switched {
     }
 }
 
-/// What happened to a [`MemoryDisk`].
+/// What happened to a file.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Write(usize, Vec<u8>),
@@ -83,24 +89,47 @@ pub(crate) enum Op {
     Acknowledged,
 }
 
-/// A disk in memory that remembers everything that was done to it, in order.
+/// What happened to which file, in order.
+type Log = Arc<Mutex<Vec<(usize, Op)>>>;
+
+/// A file in memory that remembers everything that was done to it and to those beside it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct MemoryDisk {
-    pub(crate) image: Arc<Mutex<Vec<u8>>>,
-    pub(crate) log: Arc<Mutex<Vec<Op>>>,
+pub(crate) struct MemoryFile {
+    number: usize,
+    image: Arc<Mutex<Vec<u8>>>,
+    log: Log,
 }
 
-impl MemoryDisk {
-    pub(crate) fn with(image: Vec<u8>) -> Self {
-        Self { image: Arc::new(Mutex::new(image)), ..Self::default() }
+impl MemoryFile {
+    /// One file for each of these images.
+    pub(crate) fn all<const N: usize>(images: [Vec<u8>; N]) -> [Self; N] {
+        let (log, mut number) = (Log::default(), 0);
+        images.map(|image| {
+            number += 1;
+            let image = Arc::new(Mutex::new(image));
+            Self { number: number - 1, image, log: Arc::clone(&log) }
+        })
     }
 
-    pub(crate) fn open(&self) -> Result<Database, redb::DatabaseError> {
+    pub(crate) fn image(&self) -> Vec<u8> {
+        self.image.lock().unwrap().clone()
+    }
+
+    /// What happened to all files.
+    pub(crate) fn log(&self) -> Vec<(usize, Op)> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn database(&self) -> Result<Database, redb::DatabaseError> {
         builder().create_with_backend(self.clone())
     }
 
+    pub(crate) fn medium(&self) -> Medium {
+        Arc::new(self.clone())
+    }
+
     pub(crate) fn note(&self, op: Op) {
-        self.log.lock().unwrap().push(op);
+        self.log.lock().unwrap().push((self.number, op));
     }
 }
 
@@ -119,7 +148,7 @@ pub(crate) fn replay(op: &Op, image: &mut Vec<u8>) {
     }
 }
 
-impl StorageBackend for MemoryDisk {
+impl StorageBackend for MemoryFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.image.lock().unwrap().len() as u64)
     }
