@@ -2,14 +2,18 @@
 
 use std::net::Ipv4Addr;
 
-use offhook_model::{ScopeId, Site};
+use offhook_model::{Scope, ScopeId, Site};
 
 use crate::wire::{Request, code};
 use crate::{Arrival, Link, NoReply};
 
-/// The subnets of a site, in order of address.
+/// The subnets of a site, in order of address, and which of them share a link.
 #[derive(Debug, Default)]
-pub(crate) struct Subnets(Vec<(Ipv4Addr, Ipv4Addr, ScopeId)>);
+pub(crate) struct Subnets {
+    subnets: Vec<(Ipv4Addr, Ipv4Addr, ScopeId)>,
+    /// By scope: itself, then the others of its link in the order of the file.
+    networks: Vec<Vec<ScopeId>>,
+}
 
 impl Subnets {
     /// Indexes a site.
@@ -19,19 +23,35 @@ impl Subnets {
             .map(|(id, scope)| (scope.subnet.network(), scope.subnet.broadcast(), id))
             .collect();
         subnets.sort_unstable();
-        Self(subnets)
+        let networks = site.scope_ids().map(|(id, scope)| {
+            let others = site.scope_ids().filter(|(other, _)| *other != id);
+            let on_link = others.filter(|(_, other)| share_link(scope, other));
+            std::iter::once(id).chain(on_link.map(|(other, _)| other)).collect()
+        });
+        Self { networks: networks.collect(), subnets }
+    }
+
+    /// The scopes of a link: this one first.
+    pub(crate) fn network(&self, scope: ScopeId) -> &[ScopeId] {
+        self.networks.get(usize::from(scope.0)).map(AsRef::as_ref).unwrap_or_default()
     }
 
     /// The scope whose subnet holds the address.
     pub(crate) fn holding(&self, address: Ipv4Addr) -> Option<ScopeId> {
-        let after = self.0.partition_point(|(first, ..)| *first <= address);
-        let (_, last, id) = self.0.get(after.checked_sub(1)?)?;
+        let after = self.subnets.partition_point(|(first, ..)| *first <= address);
+        let (_, last, id) = self.subnets.get(after.checked_sub(1)?)?;
         (address <= *last).then_some(*id)
     }
 }
 
-/// The scope of a message: the relay's (RFC 3527: the one it selects), else that of a client that writes to us alone and so has a route, else the
-/// interface's.
+/// Whether two scopes are on one link: by name, or by having one interface.
+fn share_link(one: &Scope, other: &Scope) -> bool {
+    let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+    same(&one.shared_network, &other.shared_network) || same(&one.interface, &other.interface)
+}
+
+/// The scope of a message: the relay's (RFC 3527: the one it selects), else that of a client that writes to us alone
+/// and so has a route, else the interface's. It may be one of several on its link.
 ///
 /// # Errors
 /// [`NoReply::UnknownRelay`], [`NoReply::NoScope`].

@@ -30,6 +30,8 @@ pub(crate) struct Context<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) scope: ScopeId,
     pub(crate) scope_rules: &'a Scope,
+    /// The scopes of the client's link, its own among them.
+    pub(crate) network: &'a [ScopeId],
     pub(crate) class: Option<ClassId>,
     /// Index in `Site::phones`, and the phone.
     pub(crate) phone: Option<(usize, &'a Phone)>,
@@ -43,8 +45,13 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     fn asker<'a>(&self, client: &'a ClientId) -> Asker<'a> {
+        self.asker_in(self.scope, client)
+    }
+
+    /// The client, as far as another scope of its link is concerned.
+    fn asker_in<'a>(&self, scope: ScopeId, client: &'a ClientId) -> Asker<'a> {
         Asker {
-            scope: self.scope,
+            scope,
             client,
             hardware: self.request.header.hardware,
             phone: self.phone.map(|(at, _)| at),
@@ -52,10 +59,16 @@ impl Context<'_> {
         }
     }
 
-    /// The address kept for the phone, if it is one of this scope.
-    fn reserved(&self) -> Option<Ipv4Addr> {
+    /// The address kept for the phone, if it is one of this link, and its scope.
+    fn reserved(&self) -> Option<(ScopeId, Ipv4Addr)> {
         let address = self.phone.and_then(|(_, phone)| phone.address)?;
-        self.scope_rules.subnet.contains(address).then_some(address)
+        let scope = self.on_link(address)?;
+        Some((scope, address))
+    }
+
+    /// The scope of this link whose subnet holds an address.
+    fn on_link(&self, address: Ipv4Addr) -> Option<ScopeId> {
+        self.setup.subnets.holding(address).filter(|scope| self.network.contains(scope))
     }
 
     fn class_rules(&self) -> Option<&Class> {
@@ -84,6 +97,7 @@ impl Context<'_> {
             scope_name: &self.scope_rules.name,
             class_name: self.class_rules().map(|class| &*class.name),
             host_name: self.request.host_name(),
+            network: self.network,
         }
     }
 
@@ -132,14 +146,23 @@ pub(crate) fn decide(
     trace.message = Some(request.message);
     trace.reason = state(setup, arrival, request);
     trace.host_name = request.host_name().map(Box::from);
-    let context = match prepare(setup, now, arrival, request, &mut trace) {
+    let mut context = match prepare(setup, now, arrival, request, None, &mut trace) {
         Ok(context) => context,
         Err(reason) => return silence(reason, trace),
     };
+    if let Some(scope) = named(request).and_then(|address| context.on_link(address))
+        && scope != context.scope
+    {
+        match prepare(setup, now, arrival, request, Some(scope), &mut trace) {
+            Ok(other) => context = other,
+            Err(reason) => return silence(reason, trace),
+        }
+    }
     // What ends a lease is taken from whoever holds one: it may say less of itself than when it got it, and there is
     // no answer for another server's client to hear.
     let ends = matches!(request.message, MessageType::Release | MessageType::Decline);
-    if !ends && !context.is_served() {
+    let chooses = request.message == MessageType::Discover && context.network.len() > 1;
+    if !ends && !chooses && !context.is_served() {
         return silence(NoReply::NotServed, trace);
     }
     table.settle(now, context.scope);
@@ -151,6 +174,11 @@ pub(crate) fn decide(
             Err(reason) => return silence(reason, trace),
         };
         let outcome = match request.message {
+            MessageType::Discover if chooses => {
+                let (chosen, outcome) = discover::on_link(context, table, &client, &mut trace);
+                context = chosen;
+                outcome
+            }
             MessageType::Discover => discover::discover(&context, table, &client),
             MessageType::Request => request::request(&context, table, &client),
             MessageType::Release => release::release(&context, table, &client),
@@ -161,6 +189,16 @@ pub(crate) fn decide(
         outcome
     };
     conclude(&context, outcome, trace)
+}
+
+/// The address a message is about; a DISCOVER only wishes.
+fn named(request: &Request<'_>) -> Option<Ipv4Addr> {
+    match request.message {
+        MessageType::Request => request::address(request),
+        MessageType::Decline => request.address(code::REQUESTED_ADDRESS),
+        MessageType::Release | MessageType::Inform => Some(request.header.ciaddr),
+        _ => None,
+    }
 }
 
 fn silence(reason: NoReply, trace: Trace) -> Decision {
@@ -183,17 +221,20 @@ fn state(setup: &Setup, arrival: &Arrival, request: &Request<'_>) -> Option<&'st
     }
 }
 
-/// Selects the client's scope and recognises the client.
+/// Selects the client's scope, unless it is chosen already, and recognises the client.
 fn prepare<'a>(
     setup: &'a Setup,
     now: Time,
     arrival: &'a Arrival,
     request: &'a Request<'a>,
+    chosen: Option<ScopeId>,
     trace: &mut Trace,
 ) -> Result<Context<'a>, NoReply> {
     let link = setup.links.get(arrival.link).ok_or(NoReply::UnknownLink);
-    let scope =
-        link.and_then(|link| scope::select(&setup.subnets, &setup.links, link, arrival, request));
+    let scope = link.and_then(|link| match chosen {
+        Some(scope) => Ok(scope),
+        None => scope::select(&setup.subnets, &setup.links, link, arrival, request),
+    });
     trace.scope = scope.ok();
     // Also one that is not answered: the log names it.
     let recognised = setup.classifier.recognise(&setup.site, request, trace.scope);
@@ -221,6 +262,7 @@ fn prepare<'a>(
         request,
         scope,
         scope_rules,
+        network: setup.subnets.network(scope),
         class: recognised.class,
         phone,
         plan,

@@ -24,7 +24,9 @@ pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientI
     let request = context.request;
     let asker = context.asker(client);
     if context.is_for_another() {
-        table.withdraw(&asker);
+        for scope in context.network {
+            table.withdraw(&context.asker_in(*scope, client));
+        }
         return Outcome::Silence(NoReply::OtherServer);
     }
     let Some((intent, address)) = intent(request) else {
@@ -65,6 +67,11 @@ fn intent(request: &Request<'_>) -> Option<(Intent, Ipv4Addr)> {
     }
 }
 
+/// The address a REQUEST is about.
+pub(super) fn address(request: &Request<'_>) -> Option<Ipv4Addr> {
+    intent(request).map(|(_, address)| address)
+}
+
 /// The state of a client that sends a REQUEST, `to_us_alone` or as a broadcast.
 pub(super) fn state(request: &Request<'_>, to_us_alone: bool) -> Option<&'static str> {
     intent(request).map(|(intent, _)| match intent {
@@ -88,8 +95,9 @@ fn verdict(
         return refuse("wrong network");
     }
     // A phone that was given an address of its own meanwhile moves there as soon as it can.
-    if let Some(reserved) = context.reserved().filter(|reserved| *reserved != address)
-        && matches!(table.standing(context.now, asker, reserved), Standing::Own | Standing::Free)
+    if let Some((scope, reserved)) = context.reserved().filter(|(_, reserved)| *reserved != address)
+        && let there = context.asker_in(scope, asker.client)
+        && matches!(table.standing(context.now, &there, reserved), Standing::Own | Standing::Free)
     {
         return refuse("another address is reserved for this client");
     }

@@ -6,6 +6,7 @@
 
 mod directory;
 mod entry;
+mod hop;
 mod offers;
 mod pending;
 mod pool;
@@ -21,9 +22,10 @@ use offhook_model::{
 
 use directory::{Directory, Key};
 use entry::{Entry, NO_SCOPE, Name, Names, Record};
+use hop::Hop;
 use offers::Offers;
 use pending::{Change, Meaning, Pending};
-use pool::Pools;
+use pool::{Claim, Pools};
 
 use crate::scope::Subnets;
 use crate::{Outline, Ticket};
@@ -65,6 +67,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) scope_name: &'a str,
     pub(crate) class_name: Option<&'a str>,
     pub(crate) host_name: Option<&'a [u8]>,
+    /// The scopes that share a link with the client's own, and it: a client has one address on a link.
+    pub(crate) network: &'a [ScopeId],
 }
 
 /// A provisional change and what makes it durable.
@@ -81,6 +85,7 @@ pub(crate) struct Table {
     ranges: Vec<(AddressRange, u16)>,
     /// How long a declined address is withheld from everyone.
     decline_hold: Duration,
+    hop: Hop,
     /// Addresses whose decline could not be written. It is written with the next lease of the client that declined
     /// them: else, after a crash, that client would hold two.
     unwritten: HashSet<Ipv4Addr>,
@@ -100,13 +105,14 @@ impl Table {
             scopes: Vec::new(),
             ranges: Vec::new(),
             decline_hold: site.dhcp.decline_hold,
+            hop: Hop::new(site),
             unwritten: HashSet::new(),
         };
         for lease in &leases {
             let scope = scope_of(subnets, lease.address);
             let entry = Entry::from_lease(lease, scope, &mut table.names);
             table.supersede(&entry);
-            table.entries.insert(entry);
+            table.insert(entry);
         }
         table.set_scopes(site.scopes.iter().map(|scope| Pools::new(site, scope)).collect());
         table
@@ -120,6 +126,7 @@ impl Table {
         let scopes: Vec<_> = site.scopes.iter().map(|scope| Pools::new(site, scope)).collect();
         let unmoved = scopes.len() == self.scopes.len()
             && scopes.iter().zip(&self.scopes).all(|(new, old)| new.same_rules(old))
+            && self.hop.same_rules(&Hop::new(site))
             && self.entries.iter().all(|entry| entry.scope == scope_of(subnets, entry.address));
         if unmoved {
             return;
@@ -128,9 +135,10 @@ impl Table {
         let mut entries: Vec<_> = self.entries.drain().collect();
         entries.sort_unstable_by_key(|entry| (entry.since, entry.address));
         self.entries = Directory::with_capacity(entries.len());
+        self.hop = Hop::new(site);
         for mut entry in entries {
             entry.scope = scope_of(subnets, entry.address);
-            self.entries.insert(entry);
+            self.insert(entry);
         }
         for entry in self.pending.values_mut() {
             entry.scope = scope_of(subnets, entry.address);
@@ -159,11 +167,11 @@ impl Table {
         }
         let older = self.entries.of(entry.record.key(entry.scope)).map(|older| older.address);
         if let Some(address) = older.filter(|address| *address != entry.address)
-            && let Some(mut older) = self.entries.remove(address)
+            && let Some(mut older) = self.remove(address)
         {
             older.state = LeaseState::Released;
             older.expires = older.expires.min(entry.since);
-            self.entries.insert(older);
+            self.insert(older);
         }
     }
 
@@ -216,6 +224,11 @@ impl Table {
     /// The address a client has, or had last, in a scope.
     pub(crate) fn address_of(&self, asker: &Asker<'_>) -> Option<Ipv4Addr> {
         self.entries.of(Key::new(asker.scope.0, asker.client)).map(|entry| entry.address)
+    }
+
+    /// Whether somebody has an address now.
+    pub(crate) fn is_live(&self, now: Time, address: Ipv4Addr) -> bool {
+        self.entries.at(address).is_some_and(|entry| entry.is_live(now))
     }
 
     /// The address offered to a client.
@@ -286,24 +299,31 @@ impl Table {
     }
 
     /// Finds an address for a client that has none, in time that does not depend on how many there are: one that has
-    /// been free for as long as any, else one whose offer has been waiting for long.
+    /// been free for as long as any.
     pub(crate) fn next_free(&mut self, now: Time, asker: &Asker<'_>) -> Option<Ipv4Addr> {
-        let known = self.is_known(asker);
-        if known || self.scopes.get(usize::from(asker.scope.0))?.has_room_for_strangers() {
-            let found = self.next_in_order(now, asker);
-            if found.is_some() {
-                return found;
-            }
-            if self.expire_offers(now, 1024) > 0
-                && let Some(found) = self.next_in_order(now, asker)
-            {
-                return Some(found);
-            }
-        }
         let pools = self.scopes.get(usize::from(asker.scope.0))?;
-        let unclaimed = pools.unclaimed(now, asker, known)?;
+        if !pools.has_room_for_strangers() && !self.is_known(asker) {
+            return None;
+        }
+        let found = self.next_in_order(now, asker);
+        if found.is_some() || self.expire_offers(now, 1024) == 0 {
+            return found;
+        }
+        self.next_in_order(now, asker)
+    }
+
+    /// Takes back an offer that has been waiting for long, for a client that would get nothing else.
+    pub(crate) fn take_unclaimed(&mut self, now: Time, asker: &Asker<'_>) -> Option<Ipv4Addr> {
+        let pools = self.scopes.get(usize::from(asker.scope.0))?;
+        let unclaimed = pools.unclaimed(now, asker, self.is_known(asker))?;
         self.drop_offer(unclaimed);
-        Some(unclaimed)
+        // Only after a clock was set back.
+        (!self.is_out(now, unclaimed)).then_some(unclaimed)
+    }
+
+    /// Whether somebody has an address, or its last change is not durable.
+    fn is_out(&self, now: Time, address: Ipv4Addr) -> bool {
+        self.is_live(now, address) || self.pending.is_changing(address)
     }
 
     fn next_in_order(&mut self, now: Time, asker: &Asker<'_>) -> Option<Ipv4Addr> {
@@ -326,10 +346,16 @@ impl Table {
         self.withdraw(asker);
         self.drop_offer(address);
         self.dequeue(asker.scope.0, address);
-        let known = self.is_known(asker);
-        self.offers.hold(now, asker.scope.0, asker.client, address, known);
+        let claim = if self.is_out(now, address) {
+            Claim::Holder
+        } else if self.is_known(asker) {
+            Claim::Known
+        } else {
+            Claim::Stranger
+        };
+        self.offers.hold(now, asker.scope.0, asker.client, address, claim);
         if let Some(pools) = self.scopes.get_mut(usize::from(asker.scope.0)) {
-            pools.count_offer(address, now, known, true);
+            pools.count_offer(address, now, claim, true);
         }
     }
 
@@ -343,7 +369,7 @@ impl Table {
     fn drop_offer(&mut self, address: Ipv4Addr) {
         let Some(offer) = self.offers.drop(address) else { return };
         if let Some(pools) = self.scopes.get_mut(usize::from(offer.scope)) {
-            pools.count_offer(address, offer.since, offer.known, false);
+            pools.count_offer(address, offer.since, offer.claim, false);
         }
         self.enqueue(offer.scope, address);
     }
@@ -383,13 +409,44 @@ impl Table {
                 && entry.record.key(entry.scope) == Key::new(asker.scope.0, asker.client)
         });
         writes.extend(by_client.map(|entry| LeaseWrite::Put(entry.to_lease(&self.names))));
-        let change = Change { meaning: Meaning::Acknowledged, address, given_up };
+        let left = self.left_behind(now, grant);
+        writes.extend(left.iter().map(|entry| LeaseWrite::Put(entry.to_lease(&self.names))));
+        let mut change = Change::new(Meaning::Acknowledged, address);
+        change.given_up = given_up;
+        change.released = left.iter().map(|entry| entry.address).collect();
         let ticket = self.pending.issue(change);
         if let Some(address) = given_up {
             self.put(ticket, asker.scope.0, address, None);
         }
+        for entry in left {
+            self.put(ticket, entry.scope, entry.address, Some(entry));
+        }
         self.put(ticket, asker.scope.0, address, Some(entry));
         (ticket, writes)
+    }
+
+    /// What a client gives back with a lease, as it is then: what it has in other scopes of the same link, and what
+    /// the same phone has in the native scopes it has come from.
+    fn left_behind(&self, now: Time, grant: &Grant<'_>) -> Vec<Entry> {
+        let Grant { asker, address, network, .. } = *grant;
+        let others = network.iter().filter(|scope| **scope != asker.scope);
+        let mut addresses: Vec<_> = others
+            .filter_map(|scope| self.entries.of(Key::new(scope.0, asker.client)))
+            .map(|entry| entry.address)
+            .chain(self.hop.left_by(asker.scope.0, asker.hardware))
+            .filter(|other| *other != address)
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let live = addresses.into_iter().filter_map(|address| self.entries.at(address));
+        live.filter(|entry| entry.is_live(now))
+            .map(|entry| Entry {
+                state: LeaseState::Released,
+                since: now,
+                expires: now,
+                ..entry.clone()
+            })
+            .collect()
     }
 
     /// Gives an address back, provisionally; `None` when it is not the client's.
@@ -409,8 +466,7 @@ impl Table {
         if entry.is_withheld(now) {
             // Whoever declined it has another address by now, and is not to be found by this one again.
             let scope = entry.scope;
-            let change = Change { meaning: Meaning::Released, address, given_up: None };
-            let ticket = self.pending.issue(change);
+            let ticket = self.pending.issue(Change::new(Meaning::Released, address));
             self.put(ticket, scope, address, None);
             return Some((ticket, vec![LeaseWrite::Remove(address)]));
         }
@@ -451,7 +507,7 @@ impl Table {
             self.withdraw(asker);
         }
         let writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
-        let ticket = self.pending.issue(Change { meaning, address, given_up: None });
+        let ticket = self.pending.issue(Change::new(meaning, address));
         self.put(ticket, asker.scope.0, address, Some(entry));
         Some((ticket, writes))
     }
@@ -459,21 +515,23 @@ impl Table {
     /// The writes of a ticket are durable.
     pub(crate) fn committed(&mut self, ticket: Ticket) -> Vec<Event> {
         let Some(change) = self.pending.redeem(ticket) else { return Vec::new() };
-        let entry = self.pending.older_value(ticket, change.address);
-        let lease = entry
-            .or_else(|| self.entries.at(change.address))
-            .map(|entry| entry.to_lease(&self.names));
+        let value = |address| {
+            let older = self.pending.older_value(ticket, address);
+            older.or_else(|| self.entries.at(address)).map(|entry| entry.to_lease(&self.names))
+        };
+        let told = value(change.address).map(|lease| match change.meaning {
+            Meaning::Acknowledged => Event::Acknowledged(lease),
+            Meaning::Released => Event::Released(lease),
+            Meaning::Declined => Event::Declined(lease),
+        });
+        let released = change.released.iter().filter_map(|address| value(*address));
+        let events = told.into_iter().chain(released.map(Event::Released)).collect();
         for address in change.addresses() {
             if self.pending.committed(ticket, address).last {
                 self.settled(address);
             }
         }
-        let event = lease.map(|lease| match change.meaning {
-            Meaning::Acknowledged => Event::Acknowledged(lease),
-            Meaning::Released => Event::Released(lease),
-            Meaning::Declined => Event::Declined(lease),
-        });
-        event.into_iter().collect()
+        events
     }
 
     /// The writes of a ticket were not made. What it changed is as before, except that an address somebody
@@ -487,9 +545,11 @@ impl Table {
             } else if let Some(value) = settled.restore {
                 match value {
                     // Its client may have another address by now.
-                    Some(entry) => self.entries.restore(entry),
-                    None => self.entries.remove(address),
-                };
+                    Some(entry) => self.restore(entry),
+                    None => {
+                        self.remove(address);
+                    }
+                }
             }
             if settled.last {
                 self.settled(address);
@@ -521,10 +581,37 @@ impl Table {
         }
         self.unwritten.remove(&address);
         let old = match entry {
-            Some(entry) => self.entries.insert(entry),
-            None => self.entries.remove(address),
+            Some(entry) => self.insert(entry),
+            None => self.remove(address),
         };
         self.pending.replaced(ticket, address, old);
+    }
+
+    fn insert(&mut self, entry: Entry) -> Option<Entry> {
+        self.hop.note(&entry, true);
+        let old = self.entries.insert(entry);
+        old.inspect(|old| self.forget(old))
+    }
+
+    /// As [`Table::insert`], for an entry whose client may have another one by now.
+    fn restore(&mut self, entry: Entry) {
+        self.hop.note(&entry, true);
+        if let Some(old) = self.entries.restore(entry) {
+            self.forget(&old);
+        }
+    }
+
+    fn remove(&mut self, address: Ipv4Addr) -> Option<Entry> {
+        let old = self.entries.remove(address);
+        old.inspect(|old| self.forget(old))
+    }
+
+    /// An entry was replaced, or removed.
+    fn forget(&mut self, old: &Entry) {
+        self.hop.note(old, false);
+        if let Some(entry) = self.entries.at(old.address) {
+            self.hop.note(entry, true);
+        }
     }
 
     /// When an address becomes free; those without an entry have always been.

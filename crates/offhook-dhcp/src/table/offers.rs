@@ -7,6 +7,7 @@ use std::time::Duration;
 use offhook_model::{ClientId, Time};
 
 use super::directory::{Directory, Held, Key};
+use super::pool::Claim;
 
 /// An address held for a client.
 pub(crate) struct Offer {
@@ -17,8 +18,7 @@ pub(crate) struct Offer {
     /// When it was last offered.
     pub(crate) since: Time,
     until: Time,
-    /// Whether the client was recognised, or has been here before.
-    pub(crate) known: bool,
+    pub(crate) claim: Claim,
 }
 
 impl Held for Offer {
@@ -83,7 +83,7 @@ impl Offers {
         scope: u16,
         client: &ClientId,
         address: Ipv4Addr,
-        known: bool,
+        claim: Claim,
     ) {
         let until = now + self.hold;
         self.ends.insert((until, address));
@@ -93,7 +93,7 @@ impl Offers {
             client: client.clone(),
             since: now,
             until,
-            known,
+            claim,
         });
     }
 

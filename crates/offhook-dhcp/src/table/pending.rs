@@ -15,17 +15,25 @@ pub(crate) enum Meaning {
     Declined,
 }
 
-/// One change: the address it is about, and the address it takes from the same client, when there is one.
-#[derive(Clone, Copy, Debug)]
+/// One change: the address it is about, and what it takes from the same client.
+#[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) meaning: Meaning,
     pub(crate) address: Ipv4Addr,
+    /// The address it had in the same scope, forgotten.
     pub(crate) given_up: Option<Ipv4Addr>,
+    /// Addresses it had in other scopes, given back.
+    pub(crate) released: Vec<Ipv4Addr>,
 }
 
 impl Change {
-    pub(crate) fn addresses(&self) -> impl DoubleEndedIterator<Item = Ipv4Addr> + use<> {
-        [Some(self.address), self.given_up].into_iter().flatten()
+    pub(crate) fn new(meaning: Meaning, address: Ipv4Addr) -> Self {
+        Self { meaning, address, given_up: None, released: Vec::new() }
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let own = [Some(self.address), self.given_up].into_iter().flatten();
+        own.chain(self.released.iter().copied())
     }
 }
 

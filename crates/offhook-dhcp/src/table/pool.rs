@@ -15,6 +15,17 @@ use super::Asker;
 /// An offer that nobody has taken up by then may be given to another client when there is nothing else.
 const CLAIM: Duration = Duration::from_secs(5);
 
+/// To whom an address is on offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// To a client nobody knows.
+    Stranger = 0,
+    /// To one that was recognised, or has been here before.
+    Known = 1,
+    /// To the one that has it now: it is not to be taken back.
+    Holder = 2,
+}
+
 /// One range.
 #[derive(Clone, Debug)]
 struct Pool {
@@ -30,8 +41,8 @@ struct Pool {
     free: BTreeSet<(Time, Ipv4Addr)>,
     /// What becomes free, by when. Moved to `free` a few at a time.
     waiting: BTreeSet<(Time, Ipv4Addr)>,
-    /// What is on offer, and since when: to clients nobody knows, and to the others.
-    offered: [BTreeSet<(Time, Ipv4Addr)>; 2],
+    /// What is on offer, and since when, by [`Claim`].
+    offered: [BTreeSet<(Time, Ipv4Addr)>; 3],
     /// How many addresses have changes that are not durable.
     changing: u64,
 }
@@ -181,10 +192,10 @@ impl Pools {
     }
 
     /// Counts an address as on offer, or no longer.
-    pub(crate) fn count_offer(&mut self, address: Ipv4Addr, since: Time, known: bool, on: bool) {
-        if let Some(pool) = self.pool(address) {
-            let [strangers, others] = &mut pool.offered;
-            let offered = if known { others } else { strangers };
+    pub(crate) fn count_offer(&mut self, address: Ipv4Addr, since: Time, claim: Claim, on: bool) {
+        if let Some(pool) = self.pool(address)
+            && let Some(offered) = pool.offered.get_mut(claim as usize)
+        {
             if on {
                 offered.insert((since, address));
             } else {
@@ -242,13 +253,14 @@ impl Pools {
     /// The address that was offered the longest ago, and long enough, of those the client may have. Where a share is
     /// reserved, what was offered to a client that is known is not for one that is not.
     pub(crate) fn unclaimed(&self, now: Time, asker: &Asker<'_>, known: bool) -> Option<Ipv4Addr> {
-        let oldest = |to_known: usize| {
+        let oldest = |claim: Claim| {
             let pools = self.pools.iter().filter(|pool| pool.admits(asker));
-            let oldest = pools.filter_map(|pool| pool.offered.get(to_known)?.first()).min()?;
+            let oldest =
+                pools.filter_map(|pool| pool.offered.get(claim as usize)?.first()).min()?;
             (now.since(oldest.0) >= CLAIM).then_some(oldest.1)
         };
         let all = known || self.reserved_share == 0;
-        oldest(0).or_else(|| all.then(|| oldest(1)).flatten())
+        oldest(Claim::Stranger).or_else(|| all.then(|| oldest(Claim::Known)).flatten())
     }
 
     /// Moves every cursor past what cannot be given out, once and for all.

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod conditions;
 #[cfg(test)]
+mod hop;
+#[cfg(test)]
 mod lease;
 #[cfg(test)]
 mod limits;
@@ -19,6 +21,8 @@ mod replies;
 mod serve;
 #[cfg(test)]
 mod settling;
+#[cfg(test)]
+mod shared;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -138,6 +138,12 @@ impl World {
         *sent += u64::from(*last != message.bytes());
         *last = message.bytes();
         let sent = *sent;
+        if who.1 == ON_VOICE {
+            // It has left the native VLAN, and hears no answer from there any more.
+            let native = (who.0, ON_NATIVE);
+            self.beliefs.remove(&native);
+            self.sent.entry(native).or_default().1 += 1;
+        }
         let decision = self.server.decide(who.1, &message.bytes());
         if decision.ticket.is_some() {
             // A grant takes the offer's place. The client remembers it, for when it asks again.

@@ -184,3 +184,14 @@ fn a_decline_is_held_for_as_long_as_the_site_says() {
     server.wait(1);
     assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(2))).yiaddr(), address);
 }
+
+#[test]
+fn an_offer_of_the_address_its_client_has_is_not_taken_back() {
+    let mut lab = site();
+    lab.scopes[0].pools = vec![pool("10.250.1.20", &[])];
+    let mut server = Server::new(lab);
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    server.reply(ON_VOICE, &Message::discover(mac(1)));
+    server.wait(10);
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(2))), Err(NoReply::PoolFull));
+}
