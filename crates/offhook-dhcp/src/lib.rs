@@ -11,6 +11,7 @@ pub mod wire;
 mod condition;
 mod core;
 mod decide;
+mod fqdn;
 mod limit;
 mod reason;
 mod reply;

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use offhook_model::{ClassId, OptionRule, Phone, ScopeId, Send, Site};
+use offhook_model::registry::{self, Kind};
+use offhook_model::{Class, ClassId, OptionRule, Phone, ScopeId, Send, Site};
 
 use crate::wire::{Field, Rank, Value, code};
 
@@ -90,6 +91,15 @@ pub fn effective<'a>(
     found
 }
 
+/// The payload of an option as a client of a class gets it: text ends with one NUL where the class wants that.
+pub fn payload<'a>(rule: &'a OptionRule, class: Option<&Class>) -> Cow<'a, [u8]> {
+    let is_text = registry::by_code(rule.code).is_some_and(|option| option.kind == Kind::Text);
+    if !is_text || !class.is_some_and(|class| class.trailing_nul) {
+        return Cow::Borrowed(&rule.value);
+    }
+    Cow::Owned([crate::wire::trim_nuls(&rule.value), b"\0"].concat())
+}
+
 /// What `siaddr` and `file` of a boot loader's reply say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootHeader {
@@ -110,13 +120,17 @@ pub struct Plan {
 
 impl Plan {
     fn new(site: &Site, scope: ScopeId, class: Option<ClassId>, phone: Option<&Phone>) -> Self {
+        let class_entry = class.and_then(|id| site.class(id));
         let rules: Vec<_> = effective(site, Some(scope), class, phone)
             .into_iter()
             .filter(|found| found.withheld.is_none())
-            .map(|found| found.rule.clone())
+            .map(|found| OptionRule {
+                value: payload(found.rule, class_entry).into(),
+                ..found.rule.clone()
+            })
             .collect();
         let mut plan = Self { rules, boot: BootHeader::default() };
-        if class.and_then(|id| site.class(id)).is_some_and(|class| class.boot_header) {
+        if class_entry.is_some_and(|class| class.boot_header) {
             plan.boot = plan.boot_header();
         }
         plan

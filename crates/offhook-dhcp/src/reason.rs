@@ -43,6 +43,8 @@ reasons! {
     UnknownLink = "unknown-link",
     /// `giaddr` lies in no scope.
     UnknownRelay = "unknown-relay",
+    /// The client chose a subnet (RFC 3011) that lies in no scope.
+    UnknownSubnet = "unknown-subnet",
     /// The interface has no scope, and the message names none.
     NoScope = "no-scope",
     /// The scope is for recognised phones, or for those of the inventory, and this client is none.

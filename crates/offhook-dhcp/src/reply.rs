@@ -6,7 +6,7 @@ use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 
 use crate::decide::{Context, Times};
 use crate::wire::{Encoded, Field, Head, Rank, Value, code, encode};
-use crate::{Destination, Reply};
+use crate::{Destination, Reply, fqdn};
 
 /// A lease as the client is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(crate) fn configuration(
 ) -> (Reply, Vec<u8>) {
     let request = context.request;
     let plan = context.plan.as_ref();
+    let fqdn = terms.and_then(|_| fqdn(context));
     let mut fields = Vec::with_capacity(32);
     protocol(context, message, &mut fields);
     if let Some(terms) = terms {
@@ -35,6 +36,17 @@ pub(crate) fn configuration(
         }
     }
     plan.select(request.requested(), &mut fields);
+    if let Some(name) = &fqdn {
+        fields.push(Field { code: code::FQDN, value: Value::Bytes(name), rank: Rank::Usual });
+    }
+    // RFC 3011: a server that goes by it says so.
+    let subnet = request.address(code::SUBNET_SELECTION);
+    let counts = context.setup.site.dhcp.subnet_selection
+        && request.relay_address(code::LINK_SELECTION).is_none();
+    if let Some(subnet) = subnet.filter(|_| counts) {
+        let value = Value::from(subnet);
+        fields.push(Field { code: code::SUBNET_SELECTION, value, rank: Rank::Protocol });
+    }
     client_id(context, &mut fields);
 
     let header = &request.header;
@@ -80,6 +92,17 @@ fn protocol(context: &Context<'_>, message: MessageType, fields: &mut Vec<Field<
     fields.push(Field { code: code::MESSAGE_TYPE, value: number, rank: Rank::Protocol });
     let server = Value::from(context.server_id);
     fields.push(Field { code: code::SERVER_ID, value: server, rank: Rank::Protocol });
+}
+
+/// Option 81 for a client that sent one. One that leaves its name to us is called what the guide calls phones:
+/// model and hardware address.
+fn fqdn(context: &Context<'_>) -> Option<Vec<u8>> {
+    context.request.option(code::FQDN)?;
+    let class = context.class.and_then(|id| context.setup.site.class(id));
+    let name = class
+        .zip(context.request.header.hardware.mac())
+        .map(|(class, mac)| format!("{}-{}", class.name.to_ascii_lowercase(), mac.plain()));
+    fqdn::answer(&context.setup.site, context.request, name.as_deref())
 }
 
 /// The client identifier is echoed in every reply (RFC 6842).

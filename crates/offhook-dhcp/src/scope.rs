@@ -54,18 +54,25 @@ fn share_link(one: &Scope, other: &Scope) -> bool {
 /// and so has a route, else the interface's. It may be one of several on its link.
 ///
 /// # Errors
-/// [`NoReply::UnknownRelay`], [`NoReply::NoScope`].
+/// [`NoReply::UnknownRelay`], [`NoReply::UnknownSubnet`], [`NoReply::NoScope`].
 pub(crate) fn select(
     subnets: &Subnets,
     links: &[Link],
     link: &Link,
     arrival: &Arrival,
     request: &Request<'_>,
+    may_choose: bool,
 ) -> Result<ScopeId, NoReply> {
     let header = &request.header;
+    let wish = request.address(code::SUBNET_SELECTION).filter(|_| may_choose);
     if header.is_relayed() {
-        let subnet = request.relay_address(code::LINK_SELECTION).unwrap_or(header.giaddr);
-        return subnets.holding(subnet).ok_or(NoReply::UnknownRelay);
+        let linked = request.relay_address(code::LINK_SELECTION);
+        if let Some(subnet) = linked.or_else(|| wish.is_none().then_some(header.giaddr)) {
+            return subnets.holding(subnet).ok_or(NoReply::UnknownRelay);
+        }
+    }
+    if let Some(subnet) = wish {
+        return subnets.holding(subnet).ok_or(NoReply::UnknownSubnet);
     }
     let to_us_alone = links.iter().any(|link| link.address == arrival.destination);
     if to_us_alone

@@ -58,7 +58,7 @@ pub struct Trace {
     pub address: Option<Ipv4Addr>,
     /// Why a REQUEST was refused, when it was.
     pub refusal: Option<&'static str>,
-    /// Option 12, without trailing NULs.
+    /// The first label of option 81, else option 12 without trailing NULs.
     pub host_name: Option<Box<[u8]>>,
     /// Codes of options left off because the client does not take a message that long.
     pub dropped: Vec<u8>,

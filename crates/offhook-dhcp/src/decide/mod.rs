@@ -96,7 +96,7 @@ impl Context<'_> {
             duration: self.times().duration(),
             scope_name: &self.scope_rules.name,
             class_name: self.class_rules().map(|class| &*class.name),
-            host_name: self.request.host_name(),
+            host_name: self.request.own_name(),
             network: self.network,
         }
     }
@@ -145,7 +145,7 @@ pub(crate) fn decide(
 ) -> Decision {
     trace.message = Some(request.message);
     trace.reason = state(setup, arrival, request);
-    trace.host_name = request.host_name().map(Box::from);
+    trace.host_name = request.own_name().map(Box::from);
     let mut context = match prepare(setup, now, arrival, request, None, &mut trace) {
         Ok(context) => context,
         Err(reason) => return silence(reason, trace),
@@ -230,10 +230,11 @@ fn prepare<'a>(
     chosen: Option<ScopeId>,
     trace: &mut Trace,
 ) -> Result<Context<'a>, NoReply> {
+    let may_choose = setup.site.dhcp.subnet_selection;
     let link = setup.links.get(arrival.link).ok_or(NoReply::UnknownLink);
     let scope = link.and_then(|link| match chosen {
         Some(scope) => Ok(scope),
-        None => scope::select(&setup.subnets, &setup.links, link, arrival, request),
+        None => scope::select(&setup.subnets, &setup.links, link, arrival, request, may_choose),
     });
     trace.scope = scope.ok();
     // Also one that is not answered: the log names it.

@@ -54,6 +54,8 @@ pub const REMOTE_ID: u8 = 2;
 pub const LINK_SELECTION: u8 = 5;
 /// Sub-option of 82: the server identifier clients are to be told, so that they write to the relay (RFC 5107).
 pub const SERVER_ID_OVERRIDE: u8 = 11;
+/// The subnet a client wants an address of (RFC 3011).
+pub const SUBNET_SELECTION: u8 = 118;
 /// Classless static routes (RFC 3442).
 pub const CLASSLESS_ROUTES: u8 = 121;
 /// Vendor-identifying vendor class (RFC 3925).
@@ -73,7 +75,9 @@ pub const fn is_server_managed(code: u8) -> bool {
                 | RENEWAL_TIME
                 | REBINDING_TIME
                 | CLIENT_ID
+                | FQDN
                 | RELAY_AGENT
+                | SUBNET_SELECTION
                 | END
     )
 }

@@ -2,6 +2,7 @@
 
 pub mod code;
 pub(crate) mod encode;
+pub(crate) mod fqdn;
 pub(crate) mod request;
 pub(crate) mod vendor;
 

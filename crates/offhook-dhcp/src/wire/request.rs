@@ -10,8 +10,9 @@ use std::ops::Range;
 use dhcproto::v4::{Flags, MAGIC, MessageType, Opcode, borrowed};
 use offhook_model::{ClientId, HardwareAddress};
 
+use super::fqdn::ClientName;
 use super::vendor::sub_options;
-use super::{FILE, HEADER, SNAME, code};
+use super::{FILE, HEADER, SNAME, code, fqdn};
 use crate::NoReply;
 
 /// Client identifiers longer than this are refused: real ones (RFC 4361) stay below 140 bytes, and each is kept
@@ -244,16 +245,24 @@ impl<'a> Request<'a> {
         self.option(code::HOST_NAME).map(trim_nuls).filter(|name| !name.is_empty())
     }
 
-    /// The first label of option 81 (RFC 4702), in either of its encodings.
+    /// Option 81 (RFC 4702).
+    pub(crate) fn fqdn(&self) -> Option<ClientName<'_>> {
+        ClientName::read(self.option(code::FQDN)?)
+    }
+
+    /// The first label of option 81, in either of its encodings.
     pub fn fqdn_label(&self) -> Option<&[u8]> {
-        let (fixed, name) = self.option(code::FQDN)?.split_first_chunk::<3>()?;
-        let label = if fixed.first().is_some_and(|flags| flags & 0x04 != 0) {
-            let (len, rest) = name.split_first()?;
-            rest.get(..usize::from(*len))?
-        } else {
-            name.split(|&byte| byte == b'.' || byte == 0).next()?
-        };
-        Some(label).filter(|label| !label.is_empty())
+        self.fqdn()?.labels.first().copied()
+    }
+
+    /// What the client calls itself: the first label of option 81 where it sends that (RFC 4702, 3: option 12 then
+    /// does not count), else option 12. None when it wants its name in no DNS.
+    pub fn own_name(&self) -> Option<&[u8]> {
+        match self.fqdn() {
+            Some(name) if name.flags.contains(fqdn::Flags::NO_UPDATE) => None,
+            Some(name) => name.labels.first().copied(),
+            None => self.host_name(),
+        }
     }
 
     /// The bytes of option 61, unless empty.
@@ -304,7 +313,15 @@ fn segments(bytes: &[u8], field: Range<usize>) -> impl Iterator<Item = (u8, Rang
 }
 
 fn bears_clipping(code: u8) -> bool {
-    matches!(code, code::HOST_NAME | code::REQUEST_LIST | code::VENDOR_CLASS | code::USER_CLASS)
+    matches!(
+        code,
+        code::HOST_NAME
+            | code::REQUEST_LIST
+            | code::VENDOR_CLASS
+            | code::USER_CLASS
+            | code::VENDOR_CLASS_BY_ENTERPRISE
+            | code::VENDOR_OPTIONS_BY_ENTERPRISE
+    )
 }
 
 #[cfg(test)]

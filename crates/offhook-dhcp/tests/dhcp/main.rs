@@ -12,6 +12,10 @@ mod limits;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
+mod options;
+#[cfg(test)]
 mod phones;
 #[cfg(test)]
 mod pools;

@@ -1,0 +1,159 @@
+//! Option 81 (RFC 4702), and what a client is called.
+
+use proptest::prelude::*;
+
+use crate::support::*;
+
+const S: u8 = 1;
+const O: u8 = 2;
+const E: u8 = 4;
+const N: u8 = 8;
+
+fn asked(flags: u8, name: &[u8]) -> Message {
+    Message::discover(mac(1)).with(81, [&[flags, 0, 0], name].concat())
+}
+
+/// Flags and name of the answer, in the ACK as in the OFFER.
+fn answer(flags: u8, name: &[u8]) -> (u8, Vec<u8>) {
+    let mut server = Server::lab();
+    let offer = server.reply(ON_VOICE, &asked(flags, name));
+    let ack = server.lease(ON_VOICE, &asked(flags, name));
+    assert_eq!(offer.option(81), ack.option(81));
+    let value = ack.option(81).unwrap();
+    assert_eq!(value[1..3], [255, 255], "result codes are deprecated");
+    (value[0], value[3..].to_vec())
+}
+
+#[test]
+fn the_flags_say_who_updates_the_zone() {
+    let ours = b"\x04pc-7\x03lab\x04voip\x00";
+    let foreign = b"\x04pc-7\x07example\x00";
+    for (name, flags, told) in [
+        (&ours[..], S, S),
+        (ours, 0, S | O),
+        (ours, N, N),
+        // Not allowed; no update is what both can live with.
+        (ours, N | S, N | O),
+        // What only a server sets, and what is reserved, means nothing from a client.
+        (ours, S | O | 0xf0, S),
+        (foreign, S, N | O),
+        (foreign, 0, N),
+        (foreign, N, N),
+    ] {
+        assert_eq!(answer(E | flags, name), (E | told, name.to_vec()), "{flags:#x}");
+    }
+}
+
+#[test]
+fn a_partial_name_is_completed_in_the_encoding_it_came_in() {
+    let full = b"\x04pc-7\x03lab\x04voip\x00";
+    assert_eq!(answer(E | S, b"\x04pc-7"), (E | S, full.to_vec()));
+    assert_eq!(
+        answer(E | S, b"\x04pc-7\x03LAB\x04voip"),
+        (E | S, b"\x04pc-7\x03LAB\x04voip\x00".to_vec())
+    );
+    let two = b"\x02pc\x04desk\x03lab\x04voip\x00";
+    assert_eq!(answer(E | S, b"\x02pc\x04desk"), (E | S, two.to_vec()));
+    for (name, told) in [
+        ("pc-7", "pc-7.lab.voip"),
+        ("pc-7\0", "pc-7.lab.voip"),
+        ("PC-7.lab.voip", "PC-7.lab.voip"),
+        ("pc-7.lab.voip.", "pc-7.lab.voip."),
+        ("pc 7!.lab.voip", "pc-7.lab.voip"),
+        ("--.pc-7.lab.voip", "pc-7.lab.voip"),
+    ] {
+        assert_eq!(answer(S, name.as_bytes()), (S, told.as_bytes().to_vec()), "{name}");
+    }
+    assert_eq!(answer(S, b"pc-7.example"), (N | O, b"pc-7.example".to_vec()));
+    // Damaged: what came before counts, and is not full.
+    assert_eq!(answer(E | S, b"\x04pc-7\x3fexam"), (E | S, full.to_vec()));
+    assert_eq!(answer(E | S, b"\x04pc-7\xc0\x0c"), (E | S, full.to_vec()));
+}
+
+#[test]
+fn a_name_too_long_or_of_a_server_is_not_taken() {
+    let long = [&[63][..], &[b'a'; 63]].concat().repeat(4);
+    let (flags, name) = answer(E | S, &long);
+    assert_eq!((flags, name[0], name.len()), (E | S, 63, 64 + 10));
+    let mut lab = site();
+    lab.hosts.push(offhook_model::Host {
+        name: "vm40ic1.lab.voip".parse().unwrap(),
+        address: ip("10.250.1.151"),
+        origin: offhook_model::Origin::default("test"),
+    });
+    let mut server = Server::new(lab);
+    let ack = server.lease(ON_VOICE, &asked(S, b"VM40IC1"));
+    assert_eq!(ack.option(81), Some(&b"\x0a\xff\xffVM40IC1.lab.voip"[..]));
+}
+
+#[test]
+fn a_client_that_leaves_its_name_to_us_is_called_by_model_and_address() {
+    let mut server = Server::lab();
+    let phone = asked(S, b"").with(60, "440HD").with(12, "ignored");
+    let ack = server.lease(ON_VOICE, &phone);
+    assert_eq!(ack.option(81), Some(&b"\x01\xff\xff440hd-001122334401.lab.voip"[..]));
+    let pc = Message::discover(mac(2)).with(81, [S | E, 0, 0]);
+    assert_eq!(server.reply(ON_VOICE, &pc).option(81), Some(&[E | N | O, 255, 255][..]));
+}
+
+#[test]
+fn option_81_is_answered_with_a_lease_only_and_only_when_sent() {
+    let mut server = Server::lab();
+    let everything: Vec<u8> = (1..255).collect();
+    let plain = Message::discover(mac(1)).asking(&everything);
+    assert_eq!(server.reply(ON_VOICE, &plain).option(81), None);
+    let short = Message::discover(mac(1)).with(81, [0, 0]);
+    assert_eq!(server.reply(ON_VOICE, &short).option(81), None);
+    let inform = Message::inform(mac(1), ip("10.250.1.99")).with(81, b"\0\0\0pc");
+    assert_eq!(server.reply(ON_VOICE, &inform).option(81), None);
+}
+
+#[test]
+fn a_lease_is_named_by_81_or_by_12_and_never_by_both() {
+    type Bytes = Option<&'static [u8]>;
+    let cases: [(Bytes, Bytes, Bytes); 5] = [
+        (Some(b"twelve\0"), None, Some(b"twelve")),
+        (Some(b"twelve"), Some(b"\x01\0\0eighty-one.lab.voip"), Some(b"eighty-one")),
+        (Some(b"twelve"), Some(b"\x05\0\0\x03pc7"), Some(b"pc7")),
+        (Some(b"twelve"), Some(b"\x08\0\0eighty-one"), None),
+        (Some(b"twelve"), Some(b"\x01\0\0"), None),
+    ];
+    for (twelve, eighty_one, named) in cases {
+        let mut server = Server::lab();
+        let mut message = Message::discover(mac(1));
+        for (code, value) in [(12, twelve), (81, eighty_one)] {
+            if let Some(value) = value {
+                message = message.with(code, value);
+            }
+        }
+        server.lease(ON_VOICE, &message);
+        assert_eq!(server.disk[0].host_name.as_deref(), named, "{twelve:?} {eighty_one:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn any_option_81_gets_a_name_that_can_be_one(payload in prop::collection::vec(any::<u8>(), 3..300)) {
+        let mut server = Server::lab();
+        let reply = server.reply(ON_VOICE, &Message::discover(mac(1)).with(81, &payload));
+        let value = reply.option(81).unwrap();
+        prop_assert_eq!(value[0] & E, payload[0] & E);
+        prop_assert!(value[0] & 0xf0 == 0 && (value[0] & N == 0 || value[0] & S == 0));
+        prop_assert_eq!(value[0] & O != 0, (value[0] ^ payload[0]) & S != 0);
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        if value[0] & E == 0 {
+            prop_assert!(value.len() <= 3 + 254 && value[3..].iter().all(allowed));
+            return Ok(());
+        }
+        let mut rest = &value[3..];
+        prop_assert!(rest.len() <= 255);
+        while let Some((len, tail)) = rest.split_first() {
+            prop_assert!(*len < 64);
+            prop_assert!(*len > 0 || tail.is_empty());
+            prop_assert!(tail[..usize::from(*len)].iter().all(allowed));
+            rest = &tail[usize::from(*len)..];
+        }
+    }
+}

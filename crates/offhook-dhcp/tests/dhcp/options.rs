@@ -1,0 +1,189 @@
+//! Options in the form a class wants them, options that came in pieces, and those that choose a subnet.
+
+use offhook_dhcp::NoReply;
+use offhook_model::Send;
+
+use crate::support::*;
+
+#[test]
+fn text_ends_with_one_nul_for_a_class_that_wants_it_and_the_boot_file_does_not() {
+    let mut lab = site();
+    let class = usize::from(class_id(&lab, "440HD").0);
+    lab.classes[class].trailing_nul = true;
+    lab.classes[class].options.push(rule(14, b"dump\0\0", Send::Always));
+    lab.classes[class].options.push(rule(43, b"\x01\x01a", Send::Always));
+    let mut server = Server::new(lab);
+    let ack = server.lease(ON_NATIVE, &Message::discover(mac(1)).with(60, "440HD"));
+    assert_eq!(ack.text(66), Some("10.0.0.11\0"));
+    assert_eq!(ack.text(67), Some("440hd.img\0"));
+    assert_eq!(ack.text(160), Some("http://provision.lab.voip:8088\0"));
+    assert_eq!(ack.text(132), Some("100\0"));
+    // From the site, too; what has one gets no second.
+    assert_eq!(ack.text(15), Some("lab.voip\0"));
+    assert_eq!(ack.text(14), Some("dump\0"));
+    assert_eq!(ack.option(43), Some(&b"\x01\x01a"[..]));
+    assert_eq!(ack.option(6).unwrap().len(), 8);
+    assert_eq!((ack.file(), ack.siaddr()), (&b"440hd.img"[..], NATIVE_ADDRESS));
+    let other = server.lease(ON_NATIVE, &Message::discover(mac(2)).with(60, "420HD"));
+    assert_eq!(other.text(15), Some("lab.voip"));
+}
+
+/// Every option of the message in pieces of `size` bytes, all first pieces before all second ones.
+fn in_pieces(message: &Message, size: usize) -> Vec<u8> {
+    let mut split = message.clone();
+    let longest = message.options.iter().map(|(_, value)| value.len()).max().unwrap();
+    split.options = (0..longest.div_ceil(size))
+        .flat_map(|round| {
+            let piece = move |value: &Vec<u8>| value.chunks(size).nth(round).map(<[u8]>::to_vec);
+            message.options.iter().filter_map(move |(code, value)| Some((*code, piece(value)?)))
+        })
+        .collect();
+    split.bytes()
+}
+
+#[test]
+fn options_in_pieces_are_read_as_if_they_were_whole() {
+    let long = |first: &[u8], len: usize| [first, &vec![b'x'; len]].concat();
+    let relay = long(b"\x01\x06port 7\x02\xff", 255);
+    let message = Message::discover(mac(1))
+        .with(61, long(b"\0", 300))
+        .with(60, "440HD")
+        .with(77, long(b"\x05lobby\xf0", 240))
+        .with(81, b"\x05\0\0\x04pc-7\x03lab\x04voip\x00")
+        .with(124, b"\0\0\x36\x3d\x02ab\0\0\x04\x1b\x02cd")
+        .with(125, long(b"\0\0\x36\x3d\xff", 255))
+        .with(43, long(b"\x01\x01", 400))
+        .with(82, &relay)
+        .asking(&[1, 3, 6, 15, 66, 67, 160])
+        .with(57, 1500_u16.to_be_bytes())
+        .through(ip("10.250.1.1"));
+    let mut server = Server::lab();
+    let whole = server.reply(ON_VOICE, &message);
+    assert_eq!(whole.option(61).unwrap().len(), 301);
+    assert_eq!(whole.option(82), Some(&relay[..]));
+    assert_eq!(whole.option(81), Some(&b"\x05\xff\xff\x04pc-7\x03lab\x04voip\x00"[..]));
+    assert_eq!(whole.text(67), Some("440hd.img"));
+    for size in [1, 2, 7, 100, 255] {
+        let mut server = Server::lab();
+        let decision = server.decide(ON_VOICE, &in_pieces(&message, size));
+        assert_eq!(decision.reply.unwrap().bytes, whole.bytes, "pieces of {size}");
+    }
+}
+
+#[test]
+fn an_option_of_the_configuration_longer_than_255_bytes_goes_out_in_pieces_in_its_place() {
+    let mut lab = site();
+    let long: Vec<u8> = (0..600_u16).map(|n| n as u8).collect();
+    lab.options.push(rule(43, &long, Send::IfRequested));
+    let mut server = Server::new(lab);
+    let discover = Message::discover(mac(1)).asking(&[6, 43, 15]).with(57, [5, 0xdc]);
+    let offer = server.reply(ON_VOICE, &discover);
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 6, 43, 15]);
+    assert_eq!(offer.option(43), Some(&long[..]));
+    let at = 240 + 3 + 6 * 4 + 10;
+    let heads = [at, at + 257, at + 514].map(|at| [offer.bytes[at], offer.bytes[at + 1]]);
+    assert_eq!(heads, [[43, 255], [43, 255], [43, 90]]);
+}
+
+#[test]
+fn option_57_bounds_a_reply_and_576_is_its_least() {
+    let mut lab = site();
+    lab.options.push(rule(43, &[7; 900], Send::IfRequested));
+    for (size, longest, fits) in [
+        (None, 548, false),
+        (Some(0), 548, false),
+        (Some(300), 548, false),
+        (Some(1000), 972, false),
+        (Some(1400), 1372, true),
+        (Some(u16::MAX), 1472, true),
+    ] {
+        let mut server = Server::new(lab.clone());
+        let mut discover = Message::discover(mac(1)).asking(&[43, 15]);
+        if let Some(size) = size {
+            discover = discover.with(57, size.to_be_bytes());
+        }
+        let decision = server.decide(ON_VOICE, &discover.bytes());
+        let reply = decision.reply.unwrap();
+        assert!((300..=longest).contains(&reply.bytes.len()), "{size:?}");
+        let offer = Read::new(&reply.bytes);
+        assert_eq!((offer.option(43).is_some(), offer.option(15).is_some()), (fits, true));
+        assert_eq!(decision.trace.dropped, if fits { vec![] } else { vec![43] });
+    }
+}
+
+#[test]
+fn classless_routes_stand_in_for_the_router_where_they_are_asked_for() {
+    let mut lab = site();
+    lab.options.push(rule(121, b"\0\x0a\xfa\x01\x01", Send::IfRequested));
+    let mut server = Server::new(lab);
+    let mut codes =
+        |list: &[u8]| server.reply(ON_VOICE, &Message::discover(mac(1)).asking(list)).codes();
+    assert_eq!(codes(&[1, 3, 121, 6]), [53, 54, 51, 58, 59, 1, 121, 6]);
+    assert_eq!(codes(&[3, 1, 6]), [53, 54, 51, 58, 59, 1, 3, 6]);
+}
+
+#[test]
+fn option_118_chooses_the_subnet_only_where_the_site_lets_it() {
+    let native = ip("10.0.0.0").octets();
+    let choosing = Message::discover(mac(1)).with(118, native);
+    let mut server = Server::lab();
+    let offer = server.reply(ON_VOICE, &choosing);
+    assert_eq!((offer.yiaddr(), offer.option(118)), (ip("10.250.1.20"), None));
+
+    let mut lab = site();
+    lab.dhcp.subnet_selection = true;
+    let mut server = Server::new(lab);
+    let ack = server.lease(ON_VOICE, &choosing);
+    assert_eq!((ack.yiaddr(), ack.option(118)), (ip("10.0.0.100"), Some(&native[..])));
+    let relayed = server.send(ON_VOICE, &choosing.clone().through(ip("10.9.9.9"))).unwrap();
+    assert_eq!(Read::new(&relayed.bytes).yiaddr(), ip("10.0.0.100"));
+    // The relay's word goes before the client's (RFC 3527).
+    let linked = choosing.through(ip("10.9.9.9")).with(82, b"\x05\x04\x0a\xfa\x01\x00");
+    let linked = server.reply(ON_VOICE, &linked);
+    assert_eq!((linked.yiaddr(), linked.option(118)), (ip("10.250.1.20"), None));
+    let elsewhere = Message::discover(mac(2)).with(118, [192, 168, 1, 0]);
+    assert_eq!(server.send(ON_VOICE, &elsewhere), Err(NoReply::UnknownSubnet));
+    let plain = server.reply(ON_VOICE, &Message::discover(mac(3)));
+    assert_eq!((plain.yiaddr(), plain.option(118)), (ip("10.250.1.21"), None));
+}
+
+#[test]
+fn a_client_without_a_hardware_address_is_served_by_its_identifier() {
+    let mut server = Server::lab();
+    let mut bytes = Message::discover(mac(1)).with(61, b"\xff\0\0\0\x01id").bytes();
+    bytes[2] = 0;
+    bytes[3] = 9;
+    bytes[8..10].copy_from_slice(&[0x12, 0x34]);
+    let reply = server.decide(ON_VOICE, &bytes).reply.unwrap();
+    assert_eq!(reply.to, offhook_dhcp::Destination::Broadcast);
+    // hlen and chaddr as they came; hops and secs are the client's way, not the answer's.
+    assert_eq!(reply.bytes[..4], [2, 1, 0, 0]);
+    assert_eq!(reply.bytes[8..10], [0, 0]);
+    assert_eq!(reply.bytes[28..34], mac(1).0);
+    assert_eq!(Read::new(&reply.bytes).option(61), Some(&b"\xff\0\0\0\x01id"[..]));
+    let mut nobody = Message::discover(mac(1)).bytes();
+    nobody[2] = 0;
+    assert_eq!(server.decide(ON_VOICE, &nobody).reply, Err(NoReply::NoIdentity));
+    for hlen in [17, 255] {
+        nobody[2] = hlen;
+        assert_eq!(server.decide(ON_VOICE, &nobody).reply, Err(NoReply::HardwareLength));
+    }
+}
+
+#[test]
+fn a_nak_says_why_and_nothing_else() {
+    let mut server = Server::lab();
+    let request = Message::request(mac(1))
+        .with(50, [192, 168, 1, 1])
+        .with(60, "440HD")
+        .with(61, b"\0id")
+        .with(81, b"\x01\0\0pc")
+        .asking(&[1, 3, 6, 66])
+        .through(ip("10.250.1.1"))
+        .with(82, b"\x01\x01p");
+    let nak = server.reply(ON_VOICE, &request);
+    assert_eq!(nak.codes(), [53, 54, 56, 61, 82]);
+    assert_eq!(nak.bytes[8..12], [0, 0, 0x80, 0]);
+    assert!(nak.bytes[12..24].iter().all(|byte| *byte == 0));
+    assert!(nak.bytes[44..236].iter().all(|byte| *byte == 0));
+}
