@@ -27,8 +27,12 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn every_help_text_is_as_it_was_agreed() {
     insta::assert_snapshot!("help", stdout(&offhook(&["--help"])));
-    for command in ["run", "check", "demo", "families"] {
+    for command in ["run", "check", "demo", "families", "leases", "status"] {
         insta::assert_snapshot!(format!("help-{command}"), stdout(&offhook(&[command, "--help"])));
+    }
+    for command in ["release", "reserve"] {
+        let help = stdout(&offhook(&["leases", command, "--help"]));
+        insta::assert_snapshot!(format!("help-leases-{command}"), help);
     }
 }
 
@@ -67,6 +71,20 @@ fn a_file_that_is_not_there_is_a_diagnostic_like_any_other() {
         let said = stdout(&output) + &stderr(&output);
         assert!(said.contains("unreadable-file") && said.contains("no-such-file.toml"), "{said}");
     }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_not_to_be_with_a_hint() {
+    for words in [&["leases"][..], &["leases", "reserve", "10.0.0.1"], &["status"]] {
+        let output = offhook(&[words, &["--state", "config/no-such-directory"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert_eq!(stdout(&output), "", "{words:?}");
+        let said = stderr(&output);
+        assert!(said.starts_with("error: no offhook runs in config/no-such-directory"), "{said}");
+        assert!(said.contains("\n\nhint: "), "{said}");
+    }
+    let both = offhook(&["leases", "--all", "release", "10.0.0.1"]);
+    assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod crash;
 mod dhclient;
 mod dns;
 mod lab;
+mod leases;
 mod packet;
 mod program;
 mod raw;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::DemoArgs;
+use crate::leases::LeasesArgs;
+use crate::status::StatusArgs;
 
 /// Where the configuration is when `--config` does not say.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/offhook/offhook.toml";
@@ -31,6 +33,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print the built-in catalogue of phone families
     Families,
+    /// List leases, give them back, or turn them into reservations
+    ///
+    /// Asks the running server or, when none runs, reads the leases it has left.
+    Leases(LeasesArgs),
+    /// Print how the running server is
+    ///
+    /// Addresses by scope, how often what was answered, and what was not and why.
+    Status(StatusArgs),
 }
 
 #[derive(Debug, Args)]
@@ -81,15 +91,36 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Which server's state is meant.
+#[derive(Debug, Args)]
+pub(crate) struct StateArg {
+    /// The state directory of the server
+    ///
+    /// Without this flag it is the first directory of $STATE_DIRECTORY, else /var/lib/offhook.
+    #[arg(long, value_name = "DIR", global = true)]
+    state: Option<PathBuf>,
+}
+
+impl StateArg {
+    /// `--state`, else what `offhook run` takes without it.
+    pub(crate) fn dir(&self) -> PathBuf {
+        state_dir(self.state.as_ref())
+    }
+}
+
 impl RunArgs {
     /// `--state`, else the first of `$STATE_DIRECTORY`, else `/var/lib/offhook`.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        let from_systemd = || {
-            let all = std::env::var_os("STATE_DIRECTORY")?;
-            std::env::split_paths(&all).next().filter(|path| !path.as_os_str().is_empty())
-        };
-        self.state.clone().or_else(from_systemd).unwrap_or_else(|| "/var/lib/offhook".into())
+        state_dir(self.state.as_ref())
     }
+}
+
+fn state_dir(flag: Option<&PathBuf>) -> PathBuf {
+    let from_systemd = || {
+        let all = std::env::var_os("STATE_DIRECTORY")?;
+        std::env::split_paths(&all).next().filter(|path| !path.as_os_str().is_empty())
+    };
+    flag.cloned().or_else(from_systemd).unwrap_or_else(|| "/var/lib/offhook".into())
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@
 mod check;
 mod cli;
 mod clock;
+mod control;
 mod demo;
 mod dhcp;
 mod dns;
 mod exit;
+mod leases;
 mod log;
 mod run;
+mod status;
 mod tftp;
 
 use std::process::ExitCode;
@@ -26,5 +29,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Demo(args) => demo::main(args),
         Command::Families => exit::printed(offhook_config::catalogue_toml()),
+        Command::Leases(args) => leases::main(&args),
+        Command::Status(args) => status::main(&args),
     }
 }

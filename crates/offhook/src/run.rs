@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::cli::{LogFormat, RunArgs};
-use crate::{dhcp, dns, exit, log, tftp};
+use crate::{control, dhcp, dns, exit, log, tftp};
 
 /// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
 /// with 1 when something it needs cannot be had.
@@ -47,6 +47,8 @@ struct Opened {
     tftp: Option<tftp::Bound>,
     store: offhook_store::Store,
     leases: Vec<offhook_model::Lease>,
+    /// Nothing that phones need.
+    control: Option<control::Bound>,
 }
 
 impl Opened {
@@ -66,7 +68,10 @@ impl Opened {
         let store =
             offhook_store::Store::open(&state).map_err(|error| say(&error, Some(error.hint())));
         let (store, leases) = store.ok()?;
-        Some(Self { dhcp: dhcp.ok()?, dns: dns.ok()?, tftp: tftp.ok()?, store, leases })
+        let (dhcp, dns, tftp) = (dhcp.ok()?, dns.ok()?, tftp.ok()?);
+        // The state directory is this process's alone now.
+        let control = control::bind(&state).map_err(|error| no_control(&error)).ok();
+        Some(Self { dhcp, dns, tftp, store, leases, control })
     }
 
     async fn serve(self, site: Arc<Site>) -> ExitCode {
@@ -90,6 +95,10 @@ impl Opened {
                 return ExitCode::FAILURE;
             }
         };
+        let control = self
+            .control
+            .map(|bound| control::spawn(bound, dhcp.handle(), told))
+            .and_then(|control| control.map_err(|error| no_control(&error)).ok());
         info!(site = %site.name, zone = %site.zone, scopes = site.scopes.len(), leases = kept, "serving");
         notify(sd_notify::NotifyState::Ready);
 
@@ -99,6 +108,10 @@ impl Opened {
         };
         notify(sd_notify::NotifyState::Stopping);
         let _ = shutdown.send(true);
+        // Its socket is gone before the next process may have the state directory.
+        if let Some(control) = control {
+            let _ = control.await;
+        }
         let orderly = tokio::task::spawn_blocking(move || dhcp.stop()).await.unwrap_or(false);
         let _ = zones.await;
         if let Some(files) = files {
@@ -116,6 +129,10 @@ impl Opened {
             }
         }
     }
+}
+
+fn no_control(error: &std::io::Error) {
+    warn!(%error, "`offhook leases` and `offhook status` cannot ask this server: no control socket");
 }
 
 fn log_diagnostic(diagnostic: &Diagnostic) {

@@ -6,9 +6,11 @@ use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use offhook_dhcp::{MessageType, NoReply, Reply, Trace};
-use offhook_model::Site;
+use offhook_model::{Lease, Site};
+use offhook_store::CommitError;
 use tracing::{debug, error, info, warn};
 
+use super::counters::{Count, Counters};
 use super::ports::Ports;
 use crate::log::Throttle;
 
@@ -21,16 +23,18 @@ const TROUBLE: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Journal {
     site: Arc<Site>,
+    counters: Arc<Counters>,
     silence: Mutex<Throttle>,
     malformed: Mutex<Throttle>,
     trouble: Mutex<Throttle>,
 }
 
 impl Journal {
-    pub(super) fn new(site: Arc<Site>) -> Self {
+    pub(super) fn new(site: Arc<Site>, counters: Arc<Counters>) -> Self {
         let throttle = |per_second| Mutex::new(Throttle::new(per_second));
         Self {
             site,
+            counters,
             silence: throttle(STRANGERS),
             malformed: throttle(STRANGERS),
             trouble: throttle(TROUBLE),
@@ -40,6 +44,12 @@ impl Journal {
     /// A reply was sent.
     pub(super) fn answered(&self, trace: &Trace, reply: &Reply, ports: &Ports, link: usize) {
         let interface = ports.interface(link);
+        self.counters.count(match (reply.message, trace.message) {
+            (MessageType::Offer, _) => Count::Offer,
+            (MessageType::Nak, _) => Count::Nak,
+            (_, Some(MessageType::Inform)) => Count::Inform,
+            _ => Count::Ack,
+        });
         let client = self.client(trace);
         if !trace.dropped.is_empty() {
             let options = &trace.dropped;
@@ -69,6 +79,10 @@ impl Journal {
     pub(super) fn taken(&self, trace: &Trace, ports: &Ports, link: usize) {
         let interface = ports.interface(link);
         let client = self.client(trace);
+        self.counters.count(match trace.message {
+            Some(MessageType::Decline) => Count::Decline,
+            _ => Count::Release,
+        });
         match trace.message {
             Some(MessageType::Decline) => warn!(
                 mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, interface,
@@ -79,6 +93,15 @@ impl Journal {
                 "release"
             ),
         }
+    }
+
+    /// The administrator gave a lease back, or ended the withholding of an address; that is durable.
+    pub(super) fn released(&self, lease: &Lease) {
+        self.counters.count(Count::ReleasedByHand);
+        info!(
+            mac = %lease.hardware, ip = %lease.address, scope = %lease.scope,
+            family = lease.class.as_deref().unwrap_or("-"), reason = "by the administrator", "release"
+        );
     }
 
     /// There is no reply, for this reason.
@@ -92,6 +115,7 @@ impl Journal {
     ) {
         let interface = ports.interface(link);
         let client = self.client(trace);
+        self.counters.silent(reason);
         let reason = reason.as_str();
         match trace.message {
             Some(message) => {
@@ -108,8 +132,16 @@ impl Journal {
         }
     }
 
+    /// A batch is durable.
+    pub(super) fn committed(&self) {
+        self.counters.committed();
+    }
+
     /// A batch could not be made durable: none of it was acknowledged.
-    pub(super) fn commit_failed(&self, error: &dyn Display, unanswered: usize) {
+    pub(super) fn commit_failed(&self, error: &CommitError, unanswered: usize) {
+        // While the store rests after a failure, the failure is what there is to know.
+        let news = !matches!(error, CommitError::Resting { .. });
+        self.counters.commit_failed(news.then(|| error.to_string()), unanswered as u64);
         if let Some(unsaid) = pass(&self.trouble) {
             error!(
                 %error, unanswered, unsaid,
@@ -120,6 +152,7 @@ impl Journal {
 
     /// More waits for the disk than may.
     pub(super) fn overloaded(&self) {
+        self.counters.count(Count::Overloaded);
         if let Some(unsaid) = pass(&self.trouble) {
             error!(unsaid, "too many leases wait for the disk: requests go unanswered");
         }
@@ -127,6 +160,7 @@ impl Journal {
 
     /// A socket does not receive.
     pub(super) fn receive_failed(&self, error: &io::Error) {
+        self.counters.count(Count::ReceiveFailed);
         if let Some(unsaid) = pass(&self.trouble) {
             error!(%error, unsaid, "a DHCP socket does not receive");
         }
@@ -134,6 +168,7 @@ impl Journal {
 
     /// A reply could not be sent.
     pub(super) fn send_failed(&self, error: &io::Error, reply: &Reply, interface: &str) {
+        self.counters.count(Count::SendFailed);
         if let Some(unsaid) = pass(&self.trouble) {
             warn!(%error, to = ?reply.to, interface, unsaid, "a DHCP reply could not be sent");
         }

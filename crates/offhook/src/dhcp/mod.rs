@@ -3,8 +3,10 @@
 //! One thread owns the core and all its sockets' receiving ends ([`worker`]). Replies that change no lease leave
 //! from there at once; those that do go to the lease writer's thread first and leave when their batch is durable.
 
+mod counters;
 mod journal;
 mod ports;
+mod questions;
 mod worker;
 
 use std::io;
@@ -15,13 +17,17 @@ use offhook_model::{Lease, Site};
 use offhook_net::Waker;
 use offhook_store::Store;
 
+pub(crate) use counters::{Count, Counters};
+use journal::Journal;
 pub(crate) use ports::Ports;
+pub(crate) use questions::{Handle, NoAnswer, NotReleased, PAGE};
 use worker::{Mail, Mailbox};
 
 /// A running DHCP server.
 #[derive(Debug)]
 pub(crate) struct Server {
     mailbox: Mailbox,
+    handle: Handle,
     thread: JoinHandle<()>,
 }
 
@@ -40,13 +46,21 @@ impl Server {
     ) -> io::Result<Self> {
         let (waker, poller) = ports.poller()?;
         let (mailbox, mail) = Mailbox::new(waker);
-        let own = mailbox.clone();
+        let counters = Arc::new(Counters::new());
+        let handle = Handle::new(mailbox.clone(), Arc::clone(&counters));
+        let journal = Journal::new(Arc::clone(&site), counters);
+        let post = (mailbox.clone(), mail);
         let thread = std::thread::Builder::new().name("dhcp".into()).spawn(move || {
             // Told even when the worker panics: a server that answers no phone must not look alive.
             let _stopped = OnDrop(Some(stopped));
-            worker::run(site, ports, poller, store, leases, own, mail);
+            worker::run(site, journal, ports, poller, store, leases, post);
         })?;
-        Ok(Self { mailbox, thread })
+        Ok(Self { mailbox, handle, thread })
+    }
+
+    /// What the rest of the program asks it with.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Stops answering, waits until everything handed to the lease store is durable, and returns whether the

@@ -13,6 +13,7 @@ use tracing::{error, info};
 use super::WakeUp;
 use super::journal::Journal;
 use super::ports::Ports;
+use super::questions::{Asked, Question};
 use crate::clock::Clock;
 
 /// The longest wait: how late an expired offer may be swept.
@@ -25,6 +26,8 @@ pub(super) enum Mail {
     Committed(Vec<Ticket>),
     /// These changes are not on disk, and were not answered.
     Failed(Vec<Ticket>),
+    /// Somebody wants to know something, or to change it.
+    Question(Question),
     /// Finish.
     Stop,
 }
@@ -56,6 +59,8 @@ struct Pending {
     link: usize,
     reply: Option<Reply>,
     trace: Trace,
+    /// Who asked for it, when it was not a client.
+    asked: Option<Asked>,
 }
 
 struct Worker {
@@ -72,16 +77,16 @@ struct Worker {
 /// Serves until [`Mail::Stop`]; then everything handed to the store is durable.
 pub(super) fn run(
     site: Arc<Site>,
+    journal: Journal,
     ports: Ports,
     poller: Poller,
     store: Store,
     leases: Vec<Lease>,
-    mailbox: Mailbox,
-    mail: Receiver<Mail>,
+    (mailbox, mail): (Mailbox, Receiver<Mail>),
 ) {
     let clock = Clock::start();
     let ports = Arc::new(ports);
-    let journal = Arc::new(Journal::new(Arc::clone(&site)));
+    let journal = Arc::new(journal);
     let core = Core::new(site, ports.links(), leases, clock.now());
     let writer = {
         let (ports, journal) = (Arc::clone(&ports), Arc::clone(&journal));
@@ -145,6 +150,15 @@ impl Worker {
                     self.storage_failed = true;
                     tickets.into_iter().for_each(|ticket| self.core.failed(ticket));
                 }
+                Ok(Mail::Question(question)) => {
+                    if let Some((ticket, writes, asked)) =
+                        question.answer(&mut self.core, self.clock.now())
+                    {
+                        let trace = Trace::default();
+                        let asked = Some(asked);
+                        self.submit(writes, Pending { ticket, link: 0, reply: None, trace, asked });
+                    }
+                }
                 Ok(Mail::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
             }
@@ -184,13 +198,7 @@ impl Worker {
         };
         match ticket {
             Some(ticket) => {
-                let pending = Pending { ticket, link, reply, trace };
-                if let Err(full) = self.writer.submit(writes, Some(pending)) {
-                    if let Some(pending) = full.ticket {
-                        self.core.failed(pending.ticket);
-                    }
-                    self.journal.overloaded();
-                }
+                self.submit(writes, Pending { ticket, link, reply, trace, asked: None });
             }
             None => {
                 if let Some(reply) = reply
@@ -200,6 +208,18 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn submit(&mut self, writes: Vec<LeaseWrite>, pending: Pending) {
+        let Err(full) = self.writer.submit(writes, Some(pending)) else { return };
+        let why = full.to_string();
+        if let Some(pending) = full.ticket {
+            self.core.failed(pending.ticket);
+            if let Some(asked) = pending.asked {
+                asked.failed(why);
+            }
+        }
+        self.journal.overloaded();
     }
 }
 
@@ -211,16 +231,24 @@ fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailb
     match batch.result {
         Ok(()) => {
             mailbox.post(Mail::Committed(tickets));
-            for done in &pending {
-                match &done.reply {
-                    Some(reply) => send(ports, journal, done.link, reply, &done.trace),
-                    None => journal.taken(&done.trace, ports, done.link),
+            journal.committed();
+            for done in pending {
+                match (done.reply, done.asked) {
+                    (Some(reply), _) => send(ports, journal, done.link, &reply, &done.trace),
+                    (None, None) => journal.taken(&done.trace, ports, done.link),
+                    (None, Some(asked)) => {
+                        journal.released(asked.lease());
+                        asked.done();
+                    }
                 }
             }
         }
         Err(error) => {
             journal.commit_failed(&error, tickets.len());
             mailbox.post(Mail::Failed(tickets));
+            for asked in pending.into_iter().filter_map(|lost| lost.asked) {
+                asked.failed(error.to_string());
+            }
         }
     }
 }

@@ -1,0 +1,124 @@
+//! `offhook leases reserve`: a lease as a `[[phone]]` of the configuration.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use offhook_model::Mac;
+
+use super::append::append;
+use super::source::Source;
+use super::{Stop, Target};
+use crate::control::{Failure, LeaseRecord, State};
+use crate::exit;
+
+/// Prints a block for every target, all or none.
+pub(super) fn reserve(
+    state: &Path,
+    targets: &[Target],
+    file: Option<&Path>,
+) -> Result<ExitCode, Stop> {
+    let mut source = Source::open(state)?;
+    let mut blocks = Vec::new();
+    let mut seen = HashSet::new();
+    for target in targets {
+        let leases = source.collect(&target.filter())?;
+        let (mac, lease) = choose(*target, leases)?;
+        if !seen.insert(mac) {
+            return Err(
+                Failure::new(format!("{mac} is named twice: a phone keeps one address")).into()
+            );
+        }
+        blocks.push(block(mac, &lease));
+    }
+    let text = blocks.join("\n");
+    if let Some(file) = file {
+        append(file, &text)?;
+        let phones = if blocks.len() == 1 { "phone" } else { "phones" };
+        eprintln!(
+            "appended {} {phones} to {}; the server heeds that once it has read the file again",
+            blocks.len(),
+            file.display()
+        );
+    }
+    Ok(exit::printed(&text))
+}
+
+/// The lease that is meant: one that is live, else the latest there was.
+fn choose(target: Target, leases: Vec<LeaseRecord>) -> Result<(Mac, LeaseRecord), Failure> {
+    let bound: Vec<_> = leases.iter().filter(|lease| lease.state == State::Bound).collect();
+    if let [_, _, ..] = bound.as_slice() {
+        let each = |lease: &&LeaseRecord| format!("{} in scope {}", lease.address, lease.scope);
+        let list = bound.iter().map(each).collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(format!("{target} has {} leases: {list}", bound.len()))
+            .hint("name the address that it is to keep"));
+    }
+    let usable = leases.iter().filter(|lease| lease.state != State::Declined);
+    let lease = bound.first().copied().or_else(|| usable.max_by_key(|lease| lease.acknowledged));
+    let Some(lease) = lease else {
+        let declined = !leases.is_empty();
+        return Err(if declined {
+            Failure::new(format!("{target} was declined: something else uses the address"))
+        } else {
+            Failure::new(format!("there is no lease of {target}, and there was none"))
+                .hint("`offhook leases --all` lists every address and who had it last")
+        });
+    };
+    let mac = lease.mac.parse().map_err(|_| {
+        let LeaseRecord { address, mac, .. } = lease;
+        Failure::new(format!("{address} is leased to {mac}, which is no Ethernet address"))
+            .hint("a phone of the inventory is known by its MAC address")
+    })?;
+    Ok((mac, lease.clone()))
+}
+
+fn block(mac: Mac, lease: &LeaseRecord) -> String {
+    let family = lease.family.as_deref().unwrap_or("of no known family");
+    // Escaped, so that it ends with the line.
+    let host = lease.host_name.as_deref().map(|name| format!(", host name {name}"));
+    format!(
+        "# {family} in scope {}{}\n[[phone]]\nmac = \"{mac}\"\naddress = \"{}\"\n",
+        lease.scope,
+        host.unwrap_or_default(),
+        lease.address
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::tests::record;
+    use super::*;
+
+    fn phone() -> Target {
+        "00:90:8f:12:34:14".parse().unwrap()
+    }
+
+    #[test]
+    fn a_block_says_what_the_configuration_needs() {
+        let (mac, lease) = choose(phone(), vec![record(20)]).unwrap();
+        assert_eq!(
+            block(mac, &lease),
+            "# 440HD in scope voice, host name reception\n[[phone]]\nmac = \"00:90:8f:12:34:14\"\n\
+             address = \"10.250.1.20\"\n"
+        );
+    }
+
+    #[test]
+    fn a_live_lease_goes_before_an_earlier_one_and_two_live_ones_are_a_question() {
+        let old = LeaseRecord { state: State::Released, acknowledged: u64::MAX, ..record(30) };
+        let choice = choose(phone(), vec![old.clone(), record(20)]).unwrap();
+        assert_eq!(choice.1.address, record(20).address);
+        assert_eq!(choose(phone(), vec![old]).unwrap().1.address, record(30).address);
+        let said = choose(phone(), vec![record(20), record(21)]).unwrap_err().to_string();
+        assert!(said.contains("10.250.1.20") && said.contains("10.250.1.21"), "{said}");
+    }
+
+    #[test]
+    fn nothing_and_what_was_declined_cannot_be_reserved() {
+        assert!(choose(phone(), Vec::new()).is_err());
+        let declined = LeaseRecord { state: State::Declined, ..record(20) };
+        assert!(choose(phone(), vec![declined]).unwrap_err().to_string().contains("declined"));
+        let token_ring = LeaseRecord { mac: "6/00908f123414".to_owned(), ..record(20) };
+        assert!(choose(phone(), vec![token_ring]).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! `offhook status`: how the running server is.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+
+use crate::cli::{OutputFormat, StateArg};
+use crate::control::{Ask, Client, Failure, Reply, Status};
+use crate::exit;
+use crate::leases::{duration, unexpected};
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    state: StateArg,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    format: OutputFormat,
+}
+
+/// Prints how the running server is. Exits with 0 when it answers, and with 1 when none does.
+pub(crate) fn main(args: &StatusArgs) -> ExitCode {
+    match ask(args) {
+        Ok(status) => match args.format {
+            OutputFormat::Text => exit::printed(&text(&status)),
+            OutputFormat::Json => match serde_json::to_string_pretty(&status) {
+                Ok(json) => exit::printed(&format!("{json}\n")),
+                Err(_) => ExitCode::FAILURE,
+            },
+        },
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask(args: &StatusArgs) -> Result<Status, Failure> {
+    let state = args.state.dir();
+    let Some(mut client) = Client::connect(&state)? else {
+        return Err(Failure::new(format!("no offhook runs in {}", state.display()))
+            .hint("`--state` names the directory that `offhook run` was given"));
+    };
+    client.ask(Ask::Status)?;
+    match client.reply()? {
+        Reply::Status(status) => Ok(*status),
+        _ => Err(unexpected()),
+    }
+}
+
+fn text(status: &Status) -> String {
+    let Status { version, site, zone, pid, leases, unsettled, .. } = status;
+    let up = duration(status.uptime_seconds);
+    let mut text = format!("offhook {version} serves {site} ({zone}), up {up}, process {pid}\n");
+    let _ = writeln!(
+        text,
+        "{leases} addresses in the lease store, {unsettled} changes on their way to it"
+    );
+    if let Some(error) = &status.last_storage_error {
+        let what = if status.storage_failing {
+            "LEASES CANNOT BE WRITTEN, and none is acknowledged; since the last try at"
+        } else {
+            "leases are written again; the last time they could not be was at"
+        };
+        let _ = writeln!(text, "{what} {}: {}", error.at, error.message);
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "scope",
+        "subnet",
+        "interface",
+        "pool",
+        "leased",
+        "offered",
+        "declined",
+        "reserved",
+        "free",
+    ]);
+    for scope in &status.scopes {
+        let numbers =
+            [scope.pool, scope.leased, scope.offered, scope.declined, scope.reserved, scope.free];
+        let interface = scope.interface.clone().unwrap_or_default();
+        let names = [scope.name.clone(), scope.subnet.clone(), interface];
+        table.add_row(names.into_iter().chain(numbers.map(|number| number.to_string())));
+    }
+    for column in 3..9 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let _ = writeln!(text, "\n{table}\n");
+    for (title, counts) in [("since the start", &status.counts), ("no reply", &status.silent)] {
+        let counts: Vec<_> = counts
+            .iter()
+            .filter(|(_, times)| **times > 0)
+            .map(|(name, times)| format!("{name} {times}"))
+            .collect();
+        let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
+        let _ = writeln!(text, "{title}: {counts}");
+    }
+    text
+}
