@@ -10,7 +10,9 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::MessageType;
-use offhook_model::{Class, ClassId, ClientId, LeaseWrite, Phone, Scope, ScopeId, Serve, Time};
+use offhook_model::{
+    Class, ClassId, ClientId, LeaseWrite, Phone, PhoneKey, Scope, ScopeId, Serve, Time,
+};
 
 pub(crate) use terms::Times;
 
@@ -19,7 +21,7 @@ use crate::plan::Plan;
 use crate::reply::{self, Terms};
 use crate::table::{Asker, Grant, Provisional, Table};
 use crate::wire::{Request, code};
-use crate::{Arrival, Decision, Link, NoReply, Trace, scope};
+use crate::{Arrival, Decision, Link, NoReply, Recognition, Trace, scope};
 
 /// Everything known of a message before it is decided about.
 pub(crate) struct Context<'a> {
@@ -158,6 +160,7 @@ pub(crate) fn decide(
             Err(reason) => return silence(reason, trace),
         }
     }
+    on_known_circuit(&mut context, table, &mut trace);
     // What ends a lease is taken from whoever holds one: it may say less of itself than when it got it, and there is
     // no answer for another server's client to hear.
     let ends = matches!(request.message, MessageType::Release | MessageType::Decline);
@@ -199,6 +202,33 @@ fn named(request: &Request<'_>) -> Option<Ipv4Addr> {
         MessageType::Release | MessageType::Inform => Some(request.header.ciaddr),
         _ => None,
     }
+}
+
+/// A phone known by its circuit renews without naming it: that message goes past the relay. It is known by the
+/// address it has, which is kept for nobody else.
+fn on_known_circuit(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
+    let Context { setup, request, now, .. } = *context;
+    let header = &request.header;
+    if context.phone.is_some() || header.is_relayed() || header.ciaddr.is_unspecified() {
+        return;
+    }
+    let Ok(client) = request.identity() else { return };
+    let kept = table.kept_for(now, &context.asker(&client), header.ciaddr);
+    let phone = kept.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
+    let Some((at, phone)) = phone else { return };
+    if !matches!(phone.key, PhoneKey::CircuitId(_)) {
+        return;
+    }
+    if let Some(class) = phone.class {
+        context.class = Some(class);
+        trace.class = Some(class);
+        trace.recognition = Some(Recognition::Inventory);
+    }
+    if let Some(plan) = setup.plans.find(&setup.site, context.scope, context.class, Some(phone)) {
+        context.plan = plan;
+    }
+    context.phone = Some((at, phone));
+    trace.phone = Some(at);
 }
 
 fn silence(reason: NoReply, trace: Trace) -> Decision {

@@ -226,6 +226,18 @@ impl Table {
         self.entries.of(Key::new(asker.scope.0, asker.client)).map(|entry| entry.address)
     }
 
+    /// The phone an address is kept for, if this client has it now.
+    pub(crate) fn kept_for(
+        &self,
+        now: Time,
+        asker: &Asker<'_>,
+        address: Ipv4Addr,
+    ) -> Option<usize> {
+        let entry = self.entries.at(address)?;
+        let has_it = entry.is_live(now) && entry.belongs_to(asker.client);
+        self.scopes.get(usize::from(asker.scope.0))?.reserved_for(address).filter(|_| has_it)
+    }
+
     /// Whether somebody has an address now.
     pub(crate) fn is_live(&self, now: Time, address: Ipv4Addr) -> bool {
         self.entries.at(address).is_some_and(|entry| entry.is_live(now))

@@ -22,6 +22,8 @@ mod pools;
 #[cfg(test)]
 mod replies;
 #[cfg(test)]
+mod reservations;
+#[cfg(test)]
 mod serve;
 #[cfg(test)]
 mod settling;
