@@ -271,7 +271,8 @@ fn an_inform_is_answered_to_the_address_it_came_from() {
     pc.enter(|| {
         let socket = std::net::UdpSocket::bind("10.0.0.77:68").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-        let message = Message::new(INFORM, mac(80), 80)
+        let own = offhook_net::Interface::named("eth0").unwrap().mac.unwrap();
+        let message = Message::new(INFORM, own, 80)
             .from(Ipv4Addr::new(10, 0, 0, 77))
             .with(60, b"MSFT 5.0")
             .with(55, [160]);
