@@ -61,7 +61,7 @@ fn text(status: &Status) -> String {
     );
     if let Some(error) = &status.last_storage_error {
         let what = if status.storage_failing {
-            "LEASES CANNOT BE WRITTEN, and none is acknowledged; since the last try at"
+            "LEASES CANNOT BE WRITTEN, and none is acknowledged; the last try failed at"
         } else {
             "leases are written again; the last time they could not be was at"
         };
