@@ -1,6 +1,6 @@
 //! From the facts of the file to a site, with everything derived that can be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
@@ -403,23 +403,40 @@ fn vlan(scope: &Scope, facts: &Facts, report: &Report) -> Option<(Vec<u8>, Origi
     Some((vlan.value.to_string().into_bytes(), origin))
 }
 
+/// The file's own phones, and those of its lists. What the file says of a phone of a list adds to its row.
 fn phones(facts: &Facts, catalogue: &[ClassFacts], report: &Report) -> Option<Vec<Phone>> {
-    facts
-        .phones
-        .iter()
-        .map(|phone| {
-            let class = match phone.class.value() {
-                Some(name) => Some(class_id(facts, catalogue, name)?),
-                None => None,
-            };
-            Some(Phone {
-                name: phone.name.value().cloned(),
-                key: phone.key.as_ref()?.value.clone(),
-                class,
-                address: phone.address.value().copied(),
-                options: merged(Vec::new(), &phone.options),
-                origin: report.origin(&phone.span),
-            })
-        })
-        .collect()
+    let class = |name: Option<&String>| match name {
+        Some(name) => class_id(facts, catalogue, name).map(Some),
+        None => Some(None),
+    };
+    let mut phones = Vec::new();
+    for phone in &facts.phones {
+        phones.push(Phone {
+            name: phone.name.value().cloned(),
+            key: phone.key.as_ref()?.value.clone(),
+            class: class(phone.class.value())?,
+            address: phone.address.value().copied(),
+            options: merged(Vec::new(), &phone.options),
+            origin: report.origin(&phone.span),
+        });
+    }
+    let own: HashMap<_, _> =
+        phones.iter().enumerate().map(|(index, phone)| (phone.key.clone(), index)).collect();
+    for row in &facts.rows {
+        let of_row = class(row.class.as_ref())?;
+        if let Some(phone) = own.get(&row.key).and_then(|&index| phones.get_mut(index)) {
+            phone.name = phone.name.take().or_else(|| row.name.clone());
+            phone.class = phone.class.or(of_row);
+            continue;
+        }
+        phones.push(Phone {
+            name: row.name.clone(),
+            key: row.key.clone(),
+            class: of_row,
+            address: None,
+            options: Vec::new(),
+            origin: row.origin.clone(),
+        });
+    }
+    Some(phones)
 }

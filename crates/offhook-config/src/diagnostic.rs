@@ -24,7 +24,7 @@ pub struct Diagnostic {
     pub code: Code,
     /// One sentence without a full stop.
     pub message: String,
-    /// The file, as it was named to [`crate::load`].
+    /// The file: as it was named to [`crate::load`], or one that it names.
     pub file: Arc<str>,
     /// The line of the offending text, from 1.
     pub line: u32,
@@ -53,14 +53,21 @@ pub struct Related {
     pub label: String,
 }
 
-/// All diagnostics of one file, by position.
+/// All diagnostics of a configuration, by position; those of a file that it names come last.
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
-    pub(crate) text: Arc<str>,
+    /// The texts that the diagnostics point into, by the names of their files.
+    pub(crate) texts: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) list: Vec<Diagnostic>,
 }
 
 impl Diagnostics {
+    /// Adds those of a file that the first one names.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.texts.extend(other.texts);
+        self.list.extend(other.list);
+    }
+
     /// Every diagnostic, in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.list.iter()

@@ -8,6 +8,7 @@ mod check;
 mod code;
 mod derive;
 mod diagnostic;
+mod inventory;
 mod known;
 mod names;
 mod options;
@@ -51,10 +52,19 @@ pub trait Files {
     /// directories; `None` when there is no such directory. An implementation may stop after some ten
     /// thousand.
     fn list(&self, directory: &Path) -> Option<Vec<String>>;
+
+    /// What the file at `path` holds: a phone list. By default there is none.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read. An implementation may stop after some ten million bytes.
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let _ = path;
+        Err(std::io::ErrorKind::NotFound.into())
+    }
 }
 
 /// A file larger than this is no configuration: bytes.
-const LARGEST: u64 = 4 << 20;
+const LARGEST: usize = 4 << 20;
 
 /// Reads the configuration at `path` and lists the TFTP root it names. A file that cannot be read is a
 /// diagnostic as any other.
@@ -73,11 +83,11 @@ pub fn load(path: &Path) -> Loaded {
         let message = format!("cannot read `{label}`: {error}");
         failed(Code::UnreadableFile, message, "check the path and its permissions")
     };
-    let bytes = match read_file(path) {
+    let bytes = match read_file(path, LARGEST) {
         Ok(bytes) => bytes,
         Err(error) => return unreadable(error),
     };
-    if bytes.len() as u64 > LARGEST {
+    if bytes.len() > LARGEST {
         return too_large();
     }
     let base = path.parent().unwrap_or(Path::new(""));
@@ -101,10 +111,11 @@ pub fn load(path: &Path) -> Loaded {
     }
 }
 
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+/// At most one byte more than `most`.
+fn read_file(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -118,27 +129,29 @@ fn now() -> Time {
 /// relative paths start from, and `now` the moment whose offset from UTC is the current one.
 pub fn parse(label: &str, base: &Path, text: &str, now: Time, files: &dyn Files) -> Loaded {
     let source = Source::Config(label.into());
-    with_tree(source, text, |root| {
+    let walked = with_tree(source, text, |root| {
         let report = root.report;
-        let facts = read::read(root, &CATALOGUE, now);
+        let mut facts = read::read(root, &CATALOGUE, now);
+        let (rows, lists) = inventory::read(&facts, &CATALOGUE, base, files, report);
+        facts.rows = rows;
         check::all(&facts, &CATALOGUE, base, files, report);
         // A fact that is missing although nothing was reported would be a mistake of this crate's own.
         let site = derive::site(&facts, &CATALOGUE, base, report);
-        site.filter(|_| !report.has_errors())
-    })
-    .into_loaded(label, text)
+        let bad = report.has_errors() || lists.iter().any(|list| list.report.has_errors());
+        (site.filter(|_| !bad), lists)
+    });
+    let (site, lists) = walked.result;
+    let mut diagnostics = walked.report.finish(label, text);
+    for list in lists {
+        diagnostics.append(list.report.finish(&list.label, &list.text));
+    }
+    Loaded { site, diagnostics }
 }
 
 /// A tree that was walked, and what was found in it.
 struct Walked<T> {
     report: Report,
     result: T,
-}
-
-impl Walked<Option<Site>> {
-    fn into_loaded(self, label: &str, text: &str) -> Loaded {
-        Loaded { site: self.result, diagnostics: self.report.finish(label, text) }
-    }
 }
 
 /// Parses `text`, reports what is not TOML, and walks the rest.
@@ -219,6 +232,10 @@ struct OnDisk;
 const MOST_FILES: usize = 10_000;
 
 impl Files for OnDisk {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        read_file(path, inventory::LARGEST)
+    }
+
     fn list(&self, directory: &Path) -> Option<Vec<String>> {
         std::fs::read_dir(directory).ok()?;
         let mut names = Vec::new();

@@ -1,6 +1,7 @@
 //! Diagnostics as text for people and as JSON for programs.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -16,10 +17,13 @@ const NEAR: u32 = 100;
 impl Diagnostics {
     /// Every diagnostic with the offending text underlined and a hint, a blank line between each two.
     pub fn render(&self, color: bool) -> String {
-        let lines = Lines::new(&self.text);
+        let files = self.files();
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let blocks: Vec<_> =
-            self.list.iter().map(|diagnostic| self.block(diagnostic, &lines, &renderer)).collect();
+        let blocks: Vec<_> = self
+            .list
+            .iter()
+            .map(|diagnostic| self.block(diagnostic, lines_of(&files, diagnostic), &renderer))
+            .collect();
         let mut text = blocks.join("\n\n");
         if !text.is_empty() {
             text.push('\n');
@@ -76,13 +80,18 @@ impl Diagnostics {
         renderer.render(&[group])
     }
 
+    /// The lines of every file.
+    fn files(&self) -> Vec<(&str, Lines)> {
+        self.texts.iter().map(|(file, text)| (&**file, Lines::new(text))).collect()
+    }
+
     /// The whole lines that hold `span` and the places `near` to it.
-    fn shown<'s>(
+    fn shown<'s, 'l>(
         &self,
-        lines: &Lines,
+        lines: &'l Lines,
         span: &Range<usize>,
         near: impl IntoIterator<Item = &'s Range<usize>>,
-    ) -> Shown<'_> {
+    ) -> Shown<'l> {
         let last =
             if lines.distance(span.start, span.end) > MOST_LINES { span.start } else { span.end };
         let (mut first, mut last) = (span.start, last);
@@ -91,7 +100,7 @@ impl Diagnostics {
             last = last.max(other.start);
         }
         let start = lines.line_start(first);
-        let text = self.text.get(start..lines.line_end(last)).unwrap_or_default();
+        let text = lines.text().get(start..lines.line_end(last)).unwrap_or_default();
         let text = text.strip_suffix('\r').unwrap_or(text);
         Shown { text, start, line: lines.place(first).0 }
     }
@@ -99,11 +108,12 @@ impl Diagnostics {
     /// One JSON array of objects: `code`, `severity`, `file`, `line`, `column`, `end_line`, `end_column`,
     /// `message`, `label`, `hint`, `text` (the offending text) and `related` (places with labels).
     pub fn to_json(&self) -> String {
-        let lines = Lines::new(&self.text);
+        let files = self.files();
         let list: Vec<_> = self
             .list
             .iter()
-            .map(|d| Json {
+            .map(|d| (d, lines_of(&files, d)))
+            .map(|(d, lines)| Json {
                 code: d.code.name(),
                 severity: d.severity,
                 file: &d.file,
@@ -114,7 +124,7 @@ impl Diagnostics {
                 message: &d.message,
                 label: &d.label,
                 hint: d.hint.as_deref(),
-                text: self.text.get(d.span.clone()).unwrap_or_default(),
+                text: lines.text().get(d.span.clone()).unwrap_or_default(),
                 related: d
                     .related
                     .iter()
@@ -127,6 +137,13 @@ impl Diagnostics {
             .collect();
         serde_json::to_string_pretty(&list).unwrap_or_else(|_| "[]".to_owned())
     }
+}
+
+/// The lines of the file that `diagnostic` points into.
+fn lines_of<'l>(files: &'l [(&str, Lines)], diagnostic: &Diagnostic) -> &'l Lines {
+    static NOTHING: LazyLock<Lines> = LazyLock::new(|| Lines::new(""));
+    let found = files.iter().find(|(file, _)| *file == &*diagnostic.file);
+    found.map_or(&NOTHING, |(_, lines)| lines)
 }
 
 #[derive(Clone)]

@@ -228,6 +228,6 @@ impl Report {
                 }
             })
             .collect();
-        Diagnostics { text: text.into(), list }
+        Diagnostics { texts: vec![(file, text.into())], list }
     }
 }

@@ -46,3 +46,73 @@ fn the_catalogue_is_without_mistakes() {
     assert_eq!(diagnostics.iter().count(), 0, "{}", diagnostics.render(false));
     assert_eq!(walked.result.len(), 10);
 }
+
+/// Wherever a value is read, a line with a wrong one: `SECTION.KEY: LINE`.
+const WRONG: &str = include_str!("../tests/wrong-values.txt");
+
+/// Sections whose every key has a line there.
+const COVERED: [&str; 6] =
+    ["[dhcp]", "[time]", "[inventory]", "[[scope]]", "[[class]]", "[[phone]]"];
+
+struct Nothing;
+
+impl Files for Nothing {
+    fn list(&self, _: &Path) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+}
+
+#[test]
+fn a_wrong_value_of_every_key_is_told_what_would_be_right() {
+    let mut told = String::new();
+    for line in WRONG.lines() {
+        let (place, line) = line.split_once(": ").unwrap();
+        let header = place.split([' ', '.']).next().unwrap();
+        let named = place.split_once('.').unwrap().1;
+        let mut text = "[site]\nzone = \"lab.voip\"\ntime_zone = \"America/New_York\"\n\
+                        [dns]\nlisten = \"10.250.1.5\"\n"
+            .to_owned();
+        // A table of its own, complete but for the key in question.
+        let keys: &[&str] = match header {
+            "[[scope]]" => &[
+                "name = \"data\"",
+                "subnet = \"10.9.0.0/24\"",
+                "router = \"10.9.0.1\"",
+                "phones = false",
+            ],
+            "[[class]]" => &["name = \"door\"", "oui = \"00:00:5e\""],
+            "[[phone]]" => &["mac = \"00:90:8f:12:34:56\""],
+            "[time]" => &["servers = \"10.250.1.6\""],
+            _ => &[],
+        };
+        let is_identity =
+            header == "[[phone]]" && matches!(named, "client_id" | "circuit_id" | "host_name");
+        text += &format!("{header}\n{line}\n");
+        for key in keys.iter().filter(|key| !key.starts_with(&format!("{named} ="))) {
+            if !is_identity {
+                text += &format!("{key}\n");
+            }
+        }
+        text += "[[scope]]\nname = \"voice\"\nvlan = 100\nsubnet = \"10.250.1.0/24\"\n\
+                 pools = \"10.250.1.20-10.250.1.29\"\nrouter = \"10.250.1.1\"\n";
+        let loaded = parse("offhook.toml", Path::new(""), &text, Time::default(), &Nothing);
+        let mut errors = loaded.diagnostics.errors();
+        let error = errors.next().unwrap_or_else(|| panic!("{line} is taken"));
+        let at = text.lines().nth(error.line as usize - 1).unwrap_or_default();
+        assert!(at == line || error.hint.is_some(), "{line}: reported at {at}");
+        let hint = error.hint.as_deref().unwrap_or_default();
+        told +=
+            &format!("{place}\n  {line}\n  {}: {}\n  hint: {hint}\n\n", error.code, error.message);
+    }
+    insta::assert_snapshot!("wrong-values", told);
+
+    let walked = with_tree(Source::Config("reference".into()), REFERENCE, |root| {
+        read::read(root, &CATALOGUE, Time::default());
+    });
+    for key in walked.report.known_keys() {
+        let is_shown = WRONG.lines().any(|line| line.starts_with(&format!("{key}: ")));
+        let section = key.split([' ', '.']).next().unwrap();
+        let is_options = key.contains("] options.");
+        assert!(is_shown || is_options || !COVERED.contains(&section), "{key} has no wrong value");
+    }
+}

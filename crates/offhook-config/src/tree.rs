@@ -277,7 +277,12 @@ impl<'a> Value<'a> {
 }
 
 fn table_hint(section: &str) -> Option<String> {
-    (!section.contains('.')).then(|| format!("start a table: {section}"))
+    // Anything below a section is likelier written in one line.
+    let is_section = section.starts_with('[') && section.ends_with(']');
+    Some(match is_section {
+        true => format!("start a table: {section}"),
+        false => "write a table in braces: { key = value }".to_owned(),
+    })
 }
 
 /// What stands under the offending text when there is nothing better to say.

@@ -26,6 +26,11 @@ impl Files for Root {
         ];
         directory.ends_with("firmware").then(|| names.map(str::to_owned).to_vec())
     }
+
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+        std::fs::read(cases.join(path.file_name().unwrap_or_default()))
+    }
 }
 
 fn read(text: &str) -> Loaded {

@@ -235,10 +235,10 @@ pub fn by_name(name: &str) -> Option<&'static OptionDef> {
     own.or_else(|| by_code(aliases::ALIASES.iter().find(|(alias, _)| *alias == name)?.1))
 }
 
-/// Every name there is, other names included.
+/// Every name there is, those of other lists first.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     let own = OPTIONS.iter().map(|option| option.name);
-    own.chain(aliases::ALIASES.iter().map(|(alias, _)| *alias))
+    aliases::ALIASES.iter().map(|(alias, _)| *alias).chain(own)
 }
 
 #[cfg(test)]

@@ -112,6 +112,14 @@ fn time_offset(value: &Value<'_>, names: &Names) -> Option<i32> {
     let which = match value.as_str() {
         Some("standard") => Offset::Standard,
         Some("current") => Offset::Current,
+        Some(text) if let Some(near) = crate::words::nearest(text, ["standard", "current"]) => {
+            value.bad(
+                Code::BadTimeOffset,
+                format!("`{text}` is not an offset from UTC"),
+                format!("did you mean \"{near}\"?"),
+            );
+            return None;
+        }
         _ => return crate::read_time_offset(value),
     };
     names.offset(value, which)

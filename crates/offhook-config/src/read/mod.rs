@@ -23,10 +23,11 @@ pub(crate) use site::time_offset as read_time_offset;
 pub(crate) use site::{SiteFacts, SiteTime};
 
 use crate::Code;
+use crate::inventory::Row;
 use crate::names::{Names, Zone};
 use crate::options::{Explicit, Level};
 use crate::report::{Problem, Report};
-use crate::tree::{Table, Value};
+use crate::tree::{Field, List, Table, Value};
 
 /// Everything the file says.
 pub(crate) struct Facts {
@@ -41,6 +42,10 @@ pub(crate) struct Facts {
     pub(crate) scopes: Vec<ScopeFacts>,
     pub(crate) classes: Vec<ClassFacts>,
     pub(crate) phones: Vec<PhoneFacts>,
+    /// The files with phone lists, as they are named.
+    pub(crate) inventory: Field<List<String>>,
+    /// What those hold; filled in once they are read.
+    pub(crate) rows: Vec<Row>,
     pub(crate) options: Vec<Explicit>,
     /// Some scopes could not be read at all.
     pub(crate) scopes_bad: bool,
@@ -75,6 +80,13 @@ pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Fac
         class_tables.iter().map(|table| ClassFacts::read(table, &names, catalogue)).collect();
     let (phone_tables, _) = sections(root, "phone", "[[phone]]");
     let phones = phone_tables.iter().map(|table| PhoneFacts::read(table, &names)).collect();
+    let inventory = section(root, "inventory", "[inventory]").map_or(Field::Absent, |table| {
+        let file = table.required("file", "\"phones.csv\"", |value| {
+            network::non_empty(value, value.one_or_many(Value::text)?)
+        });
+        table.finish();
+        file
+    });
     let options = options(root, "[options]", Level::Everyone, &names);
     root.finish();
     check_names(report, &site);
@@ -90,6 +102,8 @@ pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Fac
         scopes,
         classes,
         phones,
+        inventory,
+        rows: Vec::new(),
         options,
         scopes_bad,
         sections_lost: classes_bad || report.are_sections_lost(),
