@@ -1,32 +1,126 @@
 //! Logs: one structured line an event, on stderr.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::LogFormat;
 
+/// How long lines gather before they are written together. With a boot storm's thousands of lines a second, a
+/// system call for each would cost more than the leases.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// The most that gathers while stderr takes nothing; more is dropped, for phones do not wait for logs. Bytes.
+const MOST: usize = 4 << 20;
+
 /// Sends every event of `level` and above to stderr; of the DNS library's own only what is wrong, for it tells
-/// of every request.
-pub(crate) fn start(format: LogFormat, level: LevelFilter) {
+/// of every request. What is returned writes the last lines when it is dropped.
+pub(crate) fn start(format: LogFormat, level: LevelFilter) -> Flush {
     let library = level.min(LevelFilter::WARN);
     let filter = ["hickory_net", "hickory_proto", "hickory_resolver", "hickory_server"]
         .into_iter()
         .fold(Targets::new().with_default(level), |filter, name| filter.with_target(name, library));
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = Lines(Arc::default());
+    let flush = Flush(lines.clone());
+    let writer = lines.clone();
+    let _ = std::thread::Builder::new().name("log".into()).spawn(move || writer.write_for_ever());
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
     let registry = tracing_subscriber::registry();
     match format {
         LogFormat::Text => {
-            let lines = lines.with_ansi(io::stderr().is_terminal());
-            registry.with(lines.with_filter(filter)).init();
+            let layer = layer.with_ansi(io::stderr().is_terminal());
+            registry.with(layer.with_filter(filter)).init();
         }
         LogFormat::Json => {
-            registry.with(lines.json().flatten_event(true).with_filter(filter)).init()
+            registry.with(layer.json().flatten_event(true).with_filter(filter)).init();
         }
+    }
+    flush
+}
+
+/// Lines on their way to stderr.
+#[derive(Clone, Debug)]
+struct Lines(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    dropped: u64,
+}
+
+impl Lines {
+    fn write_for_ever(&self) {
+        loop {
+            let empty = |waiting: &mut Waiting| waiting.bytes.is_empty();
+            drop(self.0.changed.wait_while(self.lock(), empty));
+            std::thread::sleep(GATHER);
+            self.write_out();
+        }
+    }
+
+    fn write_out(&self) {
+        let Waiting { bytes, dropped } = std::mem::take(&mut *self.lock());
+        let mut stderr = io::stderr().lock();
+        // A reader that has gone away is no reason to end: phones need no log.
+        let _ = stderr.write_all(&bytes);
+        if dropped > 0 {
+            let _ = writeln!(stderr, "{dropped} log lines were dropped: stderr took none");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.lock();
+        if waiting.bytes.len() + line.len() > MOST {
+            waiting.dropped += 1;
+        } else {
+            waiting.bytes.extend_from_slice(line);
+        }
+        let is_first = waiting.bytes.len() == line.len();
+        drop(waiting);
+        if is_first {
+            self.0.changed.notify_one();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.clone()
+    }
+}
+
+/// Writes what is still waiting when the program ends.
+#[derive(Debug)]
+pub(crate) struct Flush(Lines);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        self.0.write_out();
     }
 }
 

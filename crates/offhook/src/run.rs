@@ -17,7 +17,7 @@ use crate::{control, dhcp, dns, exit, log, tftp};
 /// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
 /// with 1 when something it needs cannot be had.
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
-    log::start(args.log_format, args.log_level);
+    let _flush = log::start(args.log_format, args.log_level);
     let Loaded { site, diagnostics } = offhook_config::load(&args.config.config);
     if site.is_none() && args.log_format == LogFormat::Text {
         // For whoever stands before the terminal: with the line, underlined.

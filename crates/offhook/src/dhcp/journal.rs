@@ -1,14 +1,15 @@
 //! One log line for each thing that happened to a client, whatever thread it happened on.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::slice::EscapeAscii;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use offhook_dhcp::{MessageType, NoReply, Reply, Trace};
-use offhook_model::{Lease, Site};
+use offhook_model::{HardwareAddress, Lease, Site};
 use offhook_store::CommitError;
-use tracing::{debug, error, info, warn};
+use tracing::{Level, enabled, error, info, warn};
 
 use super::counters::{Count, Counters};
 use super::ports::Ports;
@@ -18,6 +19,17 @@ use crate::log::Throttle;
 const STRANGERS: u32 = 20;
 /// Lines a second for what is wrong with this machine.
 const TROUBLE: u32 = 1;
+
+/// The line of a reply.
+macro_rules! told {
+    ($event:literal, $client:ident, $reason:ident, $interface:ident) => {
+        info!(
+            mac = %$client.mac, ip = %$client.ip, scope = $client.scope, family = $client.family,
+            known_by = $client.known_by, reason = $reason, host = %$client.host,
+            relay = %$client.relay, interface = $interface, $event
+        )
+    };
+}
 
 /// Writes the DHCP server's log lines.
 #[derive(Debug)]
@@ -50,28 +62,21 @@ impl Journal {
             (_, Some(MessageType::Inform)) => Count::Inform,
             _ => Count::Ack,
         });
+        if !enabled!(Level::INFO) && trace.dropped.is_empty() {
+            return;
+        }
         let client = self.client(trace);
         if !trace.dropped.is_empty() {
             let options = &trace.dropped;
             warn!(mac = %client.mac, ?options, "the client takes no message long enough for these options");
         }
-        match reply.message {
-            MessageType::Offer => debug!(
-                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
-                known_by = client.known_by, host = %client.host, relay = %client.relay, interface, "offer"
-            ),
-            MessageType::Nak => info!(
-                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
-                reason = trace.refusal.unwrap_or("-"), relay = %client.relay, interface, "nak"
-            ),
-            _ if trace.message == Some(MessageType::Inform) => info!(
-                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
-                known_by = client.known_by, host = %client.host, relay = %client.relay, interface, "inform"
-            ),
-            _ => info!(
-                mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family,
-                known_by = client.known_by, host = %client.host, relay = %client.relay, interface, "ack"
-            ),
+        // What the client was about, or why it was refused.
+        let reason = trace.refusal.or(trace.reason).unwrap_or("-");
+        match (reply.message, trace.message) {
+            (MessageType::Offer, _) => told!("offer", client, reason, interface),
+            (MessageType::Nak, _) => told!("nak", client, reason, interface),
+            (_, Some(MessageType::Inform)) => told!("inform", client, reason, interface),
+            _ => told!("ack", client, reason, interface),
         }
     }
 
@@ -178,30 +183,38 @@ impl Journal {
         let scope = trace.scope.and_then(|id| self.site.scope(id));
         let class = trace.class.and_then(|id| self.site.class(id));
         Client {
-            mac: text(trace.hardware),
-            ip: text(trace.address),
+            mac: Known(trace.hardware),
+            ip: Known(trace.address),
             scope: scope.map_or("-", |scope| scope.name.as_str()),
             family: class.map_or("-", |class| class.name.as_str()),
             known_by: trace.recognition.map_or("-", |by| by.as_str()),
-            host: text(trace.host_name.as_deref().map(<[u8]>::escape_ascii)),
-            relay: text(trace.relay),
+            host: Known(trace.host_name.as_deref().map(<[u8]>::escape_ascii)),
+            relay: Known(trace.relay),
         }
     }
 }
 
-/// The fields every line has; `-` where nothing is known.
+/// The fields every line has.
 struct Client<'a> {
-    mac: String,
-    ip: String,
+    mac: Known<HardwareAddress>,
+    ip: Known<Ipv4Addr>,
     scope: &'a str,
     family: &'a str,
     known_by: &'static str,
-    host: String,
-    relay: String,
+    host: Known<EscapeAscii<'a>>,
+    relay: Known<Ipv4Addr>,
 }
 
-fn text(value: Option<impl Display>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+/// `-` where nothing is known.
+struct Known<T>(Option<T>);
+
+impl<T: Display> Display for Known<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
 }
 
 fn pass(throttle: &Mutex<Throttle>) -> Option<u64> {

@@ -44,6 +44,7 @@ impl Server {
         leases: Vec<Lease>,
         stopped: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
+        ports.announce(&site);
         let (waker, poller) = ports.poller()?;
         let (mailbox, mail) = Mailbox::new(waker);
         let counters = Arc::new(Counters::new());

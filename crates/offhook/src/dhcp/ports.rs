@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use offhook_dhcp::{Destination, Link};
 use offhook_model::{Scope, ScopeId, Site};
 use offhook_net::{BindError, DhcpSocket, FrameSocket, Interface, Poller, Waker, interfaces};
+use tracing::info;
 
 /// The UDP port DHCP servers and relays listen on.
 const SERVER: u16 = 67;
@@ -100,8 +101,16 @@ impl Ports {
         }
         let mut sockets = Vec::new();
         if site.scopes.iter().all(|scope| scope.interface.is_some()) {
-            for (place, port) in links.iter_mut().enumerate() {
-                port.socket = place;
+            // Scopes that share an interface share its socket.
+            let mut bound: Vec<u32> = Vec::new();
+            for port in &mut links {
+                let index = port.interface.index;
+                if let Some(place) = bound.iter().position(|other| *other == index) {
+                    port.socket = place;
+                    continue;
+                }
+                port.socket = bound.len();
+                bound.push(index);
                 match DhcpSocket::bind(Some(&port.interface), SERVER) {
                     Ok(socket) => sockets.push(socket),
                     Err(error) => errors.push(StartError::Bind(error)),
@@ -120,6 +129,15 @@ impl Ports {
     /// The links as the core knows them, by place.
     pub(crate) fn links(&self) -> Vec<Link> {
         self.links.iter().map(|port| port.link).collect()
+    }
+
+    /// Logs where it listens.
+    pub(crate) fn announce(&self, site: &Site) {
+        for port in &self.links {
+            let scope = port.link.scope.and_then(|id| site.scope(id));
+            let scope = scope.map_or("-", |scope| scope.name.as_str());
+            info!(interface = %port.interface.name, address = %port.link.address, scope, "listening for DHCP");
+        }
     }
 
     /// Something to wait with for these sockets, and to end the wait with.
