@@ -97,6 +97,54 @@ proptest! {
     }
 
     #[test]
+    fn what_is_not_left_off_reads_back_whole_however_little_room_there_is(
+        options in options(),
+        ranks in prop::collection::vec(0..3_usize, 13),
+        relay in proptest::option::of(prop::collection::vec(any::<u8>(), 0..120)),
+        limit in 548..1472_usize,
+        file in prop::sample::select(vec![&b""[..], b"440hd.img"]),
+    ) {
+        const RANKS: [Rank; 3] = [Rank::Always, Rank::Usual, Rank::Asked];
+        let fields: Vec<_> = options
+            .iter()
+            .zip(ranks)
+            .map(|((code, value), rank)| {
+                let rank = if *code == 53 { Rank::Protocol } else { RANKS[rank] };
+                field(*code, value, rank)
+            })
+            .collect();
+        let encoded = encode(&head(file), &fields, relay.as_deref(), limit);
+        prop_assert!((300..=limit).contains(&encoded.bytes.len()));
+        prop_assert_eq!(&encoded.bytes[240..243], &[53, 1, 1]);
+        let mut tail = vec![];
+        for piece in relay.iter() {
+            tail.extend_from_slice(&[82, piece.len() as u8]);
+            tail.extend_from_slice(piece);
+        }
+        tail.push(255);
+        let end = encoded.bytes.len() - encoded.bytes.iter().rev().take_while(|byte| **byte == 0).count();
+        prop_assert!(encoded.bytes[..end].ends_with(&tail));
+        // Nothing less important is there in place of what was left off and would have fitted.
+        for dropped in fields.iter().filter(|field| encoded.dropped.contains(&field.code)) {
+            let kept = |field: &Field<'_>| {
+                !encoded.dropped.contains(&field.code) && field.rank > dropped.rank
+            };
+            let is_small = dropped.value.as_slice().len() < 40;
+            prop_assert!(!is_small || !fields.iter().any(kept), "{:?}", dropped);
+        }
+        let mut expected: Vec<_> = options
+            .iter()
+            .filter(|(code, _)| !encoded.dropped.contains(code))
+            .cloned()
+            .chain(relay.map(|relay| (82, relay)))
+            .collect();
+        expected.sort();
+        let mut found = reread(encoded.bytes);
+        found.retain(|(code, _)| *code != 52);
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
         let _ = Request::decode(&bytes);
     }
