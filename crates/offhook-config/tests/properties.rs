@@ -42,6 +42,19 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A phone list of these bytes.
+struct List(Vec<u8>);
+
+impl Files for List {
+    fn list(&self, _: &Path) -> Option<Vec<String>> {
+        None
+    }
+
+    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.clone())
+    }
+}
+
 /// Text of TOML's own pieces, likelier to get past the first line than any text is.
 fn toml_like() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
@@ -122,5 +135,24 @@ proptest! {
     #[test]
     fn a_good_file_with_mistakes_is_answered(text in mutated()) {
         check(&text)?;
+    }
+
+    #[test]
+    fn any_phone_list_is_answered(
+        header in prop::bool::ANY,
+        list in "[a-f0-9:,;\"\n\r\t .\u{fc}\u{feff}z]{0,120}",
+        bytes in prop::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let header = if header { "Name,Model,Address\n" } else { "" };
+        let list = [header.as_bytes(), list.as_bytes(), &bytes].concat();
+        let text = format!("{LAB}\n[inventory]\nfile = \"phones.csv\"\n");
+        let lines = list.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1;
+        let Loaded { site, diagnostics } = parse("a.toml", Path::new(""), &text, NOW, &List(list));
+        prop_assert_eq!(site.is_some(), diagnostics.is_ok());
+        for diagnostic in diagnostics.iter().filter(|d| &*d.file == "phones.csv") {
+            prop_assert!(diagnostic.line >= 1 && diagnostic.end_line <= lines);
+        }
+        diagnostics.render(true);
+        diagnostics.to_json();
     }
 }

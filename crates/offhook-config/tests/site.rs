@@ -368,3 +368,17 @@ fn the_reference_is_without_errors() {
     let loaded = config("offhook.reference.toml");
     assert!(loaded.diagnostics.is_ok(), "{}", loaded.diagnostics.render(false));
 }
+
+#[test]
+fn the_defaults_that_the_reference_shows_are_those_of_the_program() {
+    let site = config("offhook.reference.toml").site.expect("no errors");
+    assert_eq!(site.dhcp, offhook_model::Dhcp::default());
+    let [.., plain] = site.scopes.as_slice() else { panic!("scopes") };
+    let said = &site.scopes[0];
+    assert_eq!(
+        (said.serve, said.authoritative, said.probe, said.reserved_share, said.lease),
+        (plain.serve, plain.authoritative, plain.probe, plain.reserved_share, plain.lease)
+    );
+    // The list beside it is part of the inventory.
+    assert_eq!(site.phones.len(), 4);
+}

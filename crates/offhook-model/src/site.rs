@@ -81,7 +81,7 @@ impl Default for Dhcp {
             decline_hold: Duration::from_secs(24 * 3600),
             offer_hold: Duration::from_secs(30),
             subnet_selection: false,
-            probe_wait: Duration::from_millis(500),
+            probe_wait: Duration::from_millis(100),
             client_rate: 10,
             circuit_rate: 0,
         }
