@@ -136,8 +136,10 @@ fn relay(giaddr: Ipv4Addr) -> Destination {
 /// ARP request for every renewal would cost more than the reply, and the kernel keeps no more than a thousand.
 fn unicast(context: &Context<'_>, address: Ipv4Addr) -> Destination {
     let header = &context.request.header;
-    let link_scope = context.link.scope.and_then(|id| context.setup.site.scope(id));
-    let is_near = link_scope.is_some_and(|scope| scope.subnet.contains(address));
+    let site = &context.setup.site;
+    let on_link = context.link.scope.map(|id| context.setup.subnets.network(id));
+    let mut on_link = on_link.into_iter().flatten().filter_map(|id| site.scope(*id));
+    let is_near = on_link.any(|scope| scope.subnet.contains(address));
     match header.hardware.mac().filter(|_| is_near && !header.is_relayed()) {
         Some(hardware) => Destination::Frame { hardware, address },
         None => Destination::Unicast(SocketAddrV4::new(address, CLIENT_PORT)),

@@ -41,6 +41,24 @@ fn a_reply_goes_to_the_relay_else_to_ciaddr_else_broadcast_else_to_the_new_addre
 }
 
 #[test]
+fn every_subnet_of_a_link_is_near() {
+    let mut lab = site();
+    let mut second = lab.scopes[0].clone();
+    second.name = "voice 2".into();
+    second.subnet = "10.250.2.0/24".parse().unwrap();
+    second.pools = vec!["10.250.2.20-10.250.2.30".parse().unwrap()];
+    lab.scopes.push(second);
+    let mut server = Server::new(lab);
+    let mut to = |link| {
+        let inform = Message::inform(mac(1), ip("10.250.2.9"));
+        server.send(link, &inform).unwrap().to
+    };
+    let address = ip("10.250.2.9");
+    assert_eq!(to(ON_VOICE), Destination::Frame { hardware: mac(1), address });
+    assert_eq!(to(ON_NATIVE), Destination::Unicast(SocketAddrV4::new(address, 68)));
+}
+
+#[test]
 fn a_relay_is_answered_from_the_address_of_ours_that_it_wrote_to() {
     let mut server = Server::lab();
     let relay: SocketAddrV4 = "10.0.0.1:67".parse().unwrap();
