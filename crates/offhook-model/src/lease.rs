@@ -34,7 +34,7 @@ pub struct Lease {
     pub scope: Box<str>,
     /// The name of the class it was served as.
     pub class: Option<Box<str>>,
-    /// Option 12 as it was sent; bytes, not text.
+    /// What the client called itself: the first label of option 81, else option 12; bytes, not text.
     pub host_name: Option<Box<[u8]>>,
 }
 

@@ -56,6 +56,10 @@ fn every_subnet_of_a_link_is_near() {
     let address = ip("10.250.2.9");
     assert_eq!(to(ON_VOICE), Destination::Frame { hardware: mac(1), address });
     assert_eq!(to(ON_NATIVE), Destination::Unicast(SocketAddrV4::new(address, 68)));
+    // Behind a relay it is not, whatever its address.
+    let relayed = Message::inform(mac(1), address).through(ip("10.250.1.1"));
+    let unicast = Destination::Unicast(SocketAddrV4::new(address, 68));
+    assert_eq!(server.send(ON_VOICE, &relayed).unwrap().to, unicast);
 }
 
 #[test]
