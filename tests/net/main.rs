@@ -14,6 +14,7 @@ mod dns;
 mod lab;
 mod leases;
 mod packet;
+mod probe;
 mod program;
 mod raw;
 mod relay;

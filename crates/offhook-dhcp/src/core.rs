@@ -9,6 +9,7 @@ use offhook_model::{Event, Lease, LeaseState, LeaseWrite, Mac, ScopeId, Site, Ti
 use crate::classify::Classifier;
 use crate::limit::Limits;
 use crate::plan::Plans;
+use crate::probe::{self, Probe, Probes};
 use crate::scope::Subnets;
 use crate::table::Table;
 use crate::wire::{Header, Request};
@@ -83,6 +84,9 @@ pub struct Decision {
     pub writes: Vec<LeaseWrite>,
     /// What to redeem once they are made, or not.
     pub ticket: Option<Ticket>,
+    /// The reply is to wait until then, and not to leave at all if the address it offers turns out to be in use:
+    /// [`Core::in_use`].
+    pub hold: Option<Time>,
     /// For the log.
     pub trace: Trace,
 }
@@ -131,6 +135,7 @@ pub struct Core {
     setup: Setup,
     table: Table,
     limits: Limits,
+    probes: Probes,
 }
 
 impl Core {
@@ -142,7 +147,8 @@ impl Core {
         let setup = Setup::new(site, links);
         let table = Table::new(&setup.site, &setup.subnets, leases);
         let limits = Limits::new(&setup.site.dhcp);
-        Self { setup, table, limits }
+        let probes = Probes::new(&setup.site, &setup.links);
+        Self { setup, table, limits, probes }
     }
 
     /// Decides about one datagram. What it changes is provisional until the ticket is redeemed; nobody else is
@@ -160,9 +166,12 @@ impl Core {
         let result = result.and_then(|request| limits.pass(now, &request).map(|()| request));
         match result {
             Ok(request) => {
-                decide::decide(&self.setup, &mut self.table, now, arrival, &request, trace)
+                let Self { setup, table, probes, .. } = self;
+                decide::decide(setup, table, probes, now, arrival, &request, trace)
             }
-            Err(reason) => Decision { reply: Err(reason), writes: Vec::new(), ticket: None, trace },
+            Err(reason) => {
+                Decision { reply: Err(reason), writes: Vec::new(), ticket: None, hold: None, trace }
+            }
         }
     }
 
@@ -182,12 +191,42 @@ impl Core {
         self.table.expire_offers(now, STEP) == STEP
     }
 
+    /// What is to be asked of the network now, so that addresses are known to be free when they are offered. To be
+    /// called after every batch of messages, and a few times a second: it costs next to nothing when there is nothing.
+    pub fn probes(&mut self, now: Time) -> Vec<Probe> {
+        for scope in self.probes.due(now) {
+            for address in self.table.upcoming(now, scope, probe::STOCK) {
+                self.probes.ask(now, scope, address);
+            }
+        }
+        self.probes.take()
+    }
+
+    /// Somebody answered a probe: the address is withheld from everyone as if it had been declined, and an offer of it
+    /// is withdrawn. Provisional until the ticket is redeemed; nothing when the answer is to no probe of ours, or
+    /// comes from whom the address was leased to meanwhile.
+    pub fn in_use(
+        &mut self,
+        now: Time,
+        address: Ipv4Addr,
+        by: Option<Mac>,
+    ) -> Option<(Ticket, Vec<LeaseWrite>)> {
+        if !self.probes.is_asked(now, address) {
+            return None;
+        }
+        self.probes.forget(address);
+        let scope = self.setup.subnets.holding(address)?;
+        let name = &self.setup.site.scope(scope)?.name;
+        self.table.withhold(now, scope, name, address, by)
+    }
+
     /// Takes over a new configuration. Leases and changes on their way to the store are kept; where addresses are
     /// given out differently, offers are forgotten.
     pub fn set_site(&mut self, site: Arc<Site>, links: Vec<Link>, _now: Time) {
         self.setup = Setup::new(site, links);
         self.table.set_site(&self.setup.site, &self.setup.subnets);
         self.limits.set(&self.setup.site.dhcp);
+        self.probes = Probes::new(&self.setup.site, &self.setup.links);
     }
 
     /// The configuration being served.

@@ -13,6 +13,7 @@ mod core;
 mod decide;
 mod fqdn;
 mod limit;
+mod probe;
 mod reason;
 mod reply;
 mod scope;
@@ -22,5 +23,6 @@ mod trace;
 pub use dhcproto::v4::MessageType;
 
 pub use crate::core::{Arrival, Core, Decision, Destination, Link, Outline, Reply, Ticket};
+pub use crate::probe::{Probe, ProbeKind};
 pub use crate::reason::NoReply;
 pub use crate::trace::{Recognition, Trace};

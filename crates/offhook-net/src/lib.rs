@@ -1,4 +1,4 @@
-//! Linux sockets: UDP with packet information, raw frames, interfaces.
+//! Linux sockets: UDP with packet information, raw frames, probes, interfaces.
 //!
 //! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`]. This is
 //! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg and two socket options.
@@ -11,6 +11,7 @@ mod mmsg;
 mod options;
 mod packet;
 mod poll;
+mod probe;
 
 pub use datagram::{Datagram, DhcpSocket, Outgoing, RecvBatch};
 pub use error::{BindError, Recovery, recovery};
@@ -18,3 +19,4 @@ pub use frame::{Frame, FrameError, UdpFrame};
 pub use interface::{Interface, interfaces};
 pub use packet::FrameSocket;
 pub use poll::{Poller, Ready, Waker};
+pub use probe::{ArpSocket, EchoSocket};

@@ -47,11 +47,11 @@ pub(crate) fn promiscuous(socket: &impl AsFd, interface: &Interface) -> io::Resu
     Ok(())
 }
 
-/// The address of an interface for a packet socket that speaks IPv4.
-pub(crate) fn link_address(interface: &Interface) -> SockAddr {
+/// The address of an interface for a packet socket that speaks this protocol (ETH_P_IP, ETH_P_ARP).
+pub(crate) fn link_address(interface: &Interface, protocol: u16) -> SockAddr {
     let link = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as libc::c_ushort,
-        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: interface.index as libc::c_int,
         sll_hatype: 0,
         sll_pkttype: 0,

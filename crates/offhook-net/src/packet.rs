@@ -38,7 +38,7 @@ impl FrameSocket {
         Ok(Self {
             socket,
             interface: interface.clone(),
-            link: link_address(interface),
+            link: link_address(interface, libc::ETH_P_IP as u16),
             dscp: IpDscp::ZERO,
         })
     }

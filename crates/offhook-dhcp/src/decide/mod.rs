@@ -18,6 +18,7 @@ pub(crate) use terms::Times;
 
 use crate::core::Setup;
 use crate::plan::Plan;
+use crate::probe::Probes;
 use crate::reply::{self, Terms};
 use crate::table::{Asker, Grant, Provisional, Table};
 use crate::wire::{Request, code};
@@ -140,6 +141,7 @@ pub(crate) enum Outcome {
 pub(crate) fn decide(
     setup: &Setup,
     table: &mut Table,
+    probes: &mut Probes,
     now: Time,
     arrival: &Arrival,
     request: &Request<'_>,
@@ -169,6 +171,7 @@ pub(crate) fn decide(
         return silence(NoReply::NotServed, trace);
     }
     table.settle(now, context.scope);
+    let mut hold = None;
     let outcome = if request.message == MessageType::Inform {
         inform::inform(&context)
     } else {
@@ -188,10 +191,15 @@ pub(crate) fn decide(
             MessageType::Decline => release::decline(&context, table, &client),
             _ => Outcome::Silence(NoReply::MessageType),
         };
+        if let Outcome::Offer(address) = outcome
+            && !table.is_of(&context.asker(&client), address)
+        {
+            hold = probes.hold(now, context.scope, address);
+        }
         trace.client = Some(client);
         outcome
     };
-    conclude(&context, outcome, trace)
+    Decision { hold, ..conclude(&context, outcome, trace) }
 }
 
 /// The address a message is about; a DISCOVER only wishes.
@@ -232,7 +240,7 @@ fn on_known_circuit(context: &mut Context<'_>, table: &Table, trace: &mut Trace)
 }
 
 fn silence(reason: NoReply, trace: Trace) -> Decision {
-    Decision { reply: Err(reason), writes: Vec::new(), ticket: None, trace }
+    Decision { reply: Err(reason), writes: Vec::new(), ticket: None, hold: None, trace }
 }
 
 /// The state of the client that a message tells of (RFC 2131, figure 5); `None` for one that ends a lease.
@@ -335,5 +343,5 @@ fn conclude(context: &Context<'_>, outcome: Outcome, mut trace: Trace) -> Decisi
         trace.dropped = dropped;
         reply
     });
-    Decision { reply, writes, ticket, trace }
+    Decision { reply, writes, ticket, hold: None, trace }
 }

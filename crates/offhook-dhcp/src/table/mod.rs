@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use offhook_model::{
-    AddressRange, ClassId, ClientId, Event, HardwareAddress, Lease, LeaseState, LeaseWrite,
+    AddressRange, ClassId, ClientId, Event, HardwareAddress, Lease, LeaseState, LeaseWrite, Mac,
     ScopeId, Site, Time,
 };
 
@@ -29,6 +29,9 @@ use pool::{Claim, Pools};
 
 use crate::scope::Subnets;
 use crate::{Outline, Ticket};
+
+/// How long an address is withheld whose last holder still answers for it.
+const LINGER: Duration = Duration::from_secs(300);
 
 /// A client that asks for an address, as far as the table is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -343,6 +346,60 @@ impl Table {
         scopes.get_mut(usize::from(asker.scope.0))?.next(now, asker, |address| {
             entries.at(address).is_some() || offers.is_held(address) || pending.is_changing(address)
         })
+    }
+
+    /// The addresses of each pool of a scope that are given out next.
+    pub(crate) fn upcoming(&self, now: Time, scope: ScopeId, limit: usize) -> Vec<Ipv4Addr> {
+        let Some(pools) = self.scopes.get(usize::from(scope.0)) else { return Vec::new() };
+        pools.upcoming(now, limit, |address| {
+            self.entries.at(address).is_some()
+                || self.offers.is_held(address)
+                || self.pending.is_changing(address)
+        })
+    }
+
+    /// Whether an address is the client's, or was until now.
+    pub(crate) fn is_of(&self, asker: &Asker<'_>, address: Ipv4Addr) -> bool {
+        self.entries.at(address).is_some_and(|entry| {
+            entry.scope == asker.scope.0
+                && (entry.belongs_to(asker.client) || entry.record.hardware() == asker.hardware)
+        })
+    }
+
+    /// Withholds an address that somebody uses without a lease, provisionally; `None` when it is leased, withheld or
+    /// on its way to be.
+    pub(crate) fn withhold(
+        &mut self,
+        now: Time,
+        scope: ScopeId,
+        scope_name: &str,
+        address: Ipv4Addr,
+        by: Option<Mac>,
+    ) -> Option<Provisional> {
+        let entry = self.entries.at(address);
+        if self.is_out(now, address) || entry.is_some_and(|entry| entry.is_withheld(now)) {
+            return None;
+        }
+        // Who had it may be about to leave: a phone that hops to another VLAN.
+        let lingers =
+            entry.is_some_and(|entry| by.is_some() && entry.record.hardware().mac() == by);
+        let hold = if lingers { self.decline_hold.min(LINGER) } else { self.decline_hold };
+        self.drop_offer(address);
+        let hardware = by.map_or(HardwareAddress::new(0, &[]), HardwareAddress::from);
+        let entry = Entry {
+            address,
+            scope: scope.0,
+            scope_name: self.names.intern(scope_name),
+            class_name: Name::NONE,
+            state: LeaseState::Declined,
+            since: now,
+            expires: now + hold,
+            record: Record::new(&ClientId::Hardware(hardware), hardware, None),
+        };
+        let writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
+        let ticket = self.pending.issue(Change::new(Meaning::Declined, address));
+        self.put(ticket, scope.0, address, Some(entry));
+        Some((ticket, writes))
     }
 
     /// Counts what has become free in a scope, a bounded number of addresses.

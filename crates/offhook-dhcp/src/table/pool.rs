@@ -263,6 +263,29 @@ impl Pools {
         oldest(Claim::Stranger).or_else(|| all.then(|| oldest(Claim::Known)).flatten())
     }
 
+    /// At most `limit` addresses of each pool that are given out next.
+    pub(crate) fn upcoming(
+        &self,
+        now: Time,
+        limit: usize,
+        in_use: impl Fn(Ipv4Addr) -> bool,
+    ) -> Vec<Ipv4Addr> {
+        let mut found = Vec::new();
+        for pool in &self.pools {
+            // What is not given out is skipped here too, but not without end.
+            let fresh = (pool.cursor..=u64::from(pool.range.last().to_bits())).take(8 * limit);
+            let fresh = fresh.map(|bits| Ipv4Addr::from_bits(bits as u32));
+            let fresh = fresh.filter(|address| {
+                !self.excluded.contains(address)
+                    && !self.reserved.contains_key(address)
+                    && !in_use(*address)
+            });
+            let used = pool.free.iter().chain(&pool.waiting).filter(|(at, _)| *at <= now);
+            found.extend(fresh.chain(used.map(|(_, address)| *address).take(limit)).take(limit));
+        }
+        found
+    }
+
     /// Moves every cursor past what cannot be given out, once and for all.
     pub(crate) fn skip(&mut self, in_use: impl Fn(Ipv4Addr) -> bool) {
         let Self { pools, excluded, reserved, .. } = self;

@@ -20,6 +20,8 @@ mod phones;
 #[cfg(test)]
 mod pools;
 #[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod replies;
 #[cfg(test)]
 mod reservations;

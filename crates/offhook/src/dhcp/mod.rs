@@ -6,6 +6,7 @@
 mod counters;
 mod journal;
 mod ports;
+mod prober;
 mod questions;
 mod worker;
 

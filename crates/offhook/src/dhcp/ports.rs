@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use offhook_dhcp::{Destination, Link};
 use offhook_model::{Scope, ScopeId, Site};
-use offhook_net::{BindError, DhcpSocket, FrameSocket, Interface, Poller, Waker, interfaces};
+use offhook_net::{
+    ArpSocket, BindError, DhcpSocket, FrameSocket, Interface, Poller, Waker, interfaces,
+};
 use tracing::info;
 
 /// The UDP port DHCP servers and relays listen on.
@@ -166,6 +168,11 @@ impl Ports {
             .find(|port| port.link.address == destination)
             .or_else(|| self.links.iter().find(on_interface))
             .and_then(place)
+    }
+
+    /// A socket for ARP on a link.
+    pub(crate) fn open_arp(&self, link: usize) -> Option<io::Result<ArpSocket>> {
+        self.links.get(link).map(|port| ArpSocket::open(&port.interface))
     }
 
     /// The name of a link's interface, for logs.

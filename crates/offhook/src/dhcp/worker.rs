@@ -13,11 +13,15 @@ use tracing::{error, info};
 use super::WakeUp;
 use super::journal::Journal;
 use super::ports::Ports;
+use super::prober::{Held, Prober, Waiting};
 use super::questions::{Asked, Question};
 use crate::clock::Clock;
 
 /// The longest wait: how late an expired offer may be swept.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often the prober's sockets are looked at, however busy the others are.
+const PROBING: Duration = Duration::from_millis(5);
 
 /// What other threads tell the worker.
 #[derive(Debug)]
@@ -70,6 +74,9 @@ struct Worker {
     writer: Writer<Option<Pending>>,
     clock: Clock,
     ticked: Time,
+    prober: Arc<Prober>,
+    probed: Time,
+    waiting: Waiting,
     /// Whether the last batch could not be written: nothing is offered that could not be acknowledged.
     storage_failed: bool,
 }
@@ -87,6 +94,7 @@ pub(super) fn run(
     let clock = Clock::start();
     let ports = Arc::new(ports);
     let journal = Arc::new(journal);
+    let prober = Arc::new(Prober::open(&ports, &site));
     let core = Core::new(site, ports.links(), leases, clock.now());
     let writer = {
         let (ports, journal) = (Arc::clone(&ports), Arc::clone(&journal));
@@ -99,12 +107,17 @@ pub(super) fn run(
         writer,
         clock,
         ticked: clock.now(),
+        prober: Arc::clone(&prober),
+        probed: Time::default(),
+        waiting: Waiting::default(),
         storage_failed: false,
     };
     let mut batch = RecvBatch::new();
-    let descriptors = ports.descriptors();
+    let mut descriptors = ports.descriptors();
+    descriptors.extend(prober.descriptors());
+    worker.probe();
     loop {
-        let ready = poller.wait(&descriptors, Some(TICK)).unwrap_or_else(|error| {
+        let ready = poller.wait(&descriptors, Some(worker.patience())).unwrap_or_else(|error| {
             error!(%error, "waiting for DHCP sockets failed");
             std::thread::sleep(TICK);
             Ready::default()
@@ -124,6 +137,7 @@ pub(super) fn run(
                 Err(error) => worker.journal.receive_failed(&error),
             }
         }
+        worker.probe();
         worker.tick();
         if !go_on {
             break;
@@ -180,12 +194,46 @@ impl Worker {
         }
     }
 
+    /// How long there is nothing to do but to listen.
+    fn patience(&self) -> Duration {
+        self.waiting.next(self.clock.now()).map_or(TICK, |next| next.min(TICK))
+    }
+
+    /// Learns which addresses are in use, sends the offers that waited for that, and asks about more.
+    fn probe(&mut self) {
+        let now = self.clock.now();
+        if now.since(self.probed) < PROBING {
+            return;
+        }
+        self.probed = now;
+        for (address, by) in self.prober.answers() {
+            let Some((ticket, writes)) = self.core.in_use(now, address, by) else { continue };
+            self.waiting.drop(address);
+            // Told as if it had been declined, by the one that has it.
+            let trace = Trace {
+                message: Some(MessageType::Decline),
+                hardware: by.map(Into::into),
+                address: Some(address),
+                ..Trace::default()
+            };
+            self.submit(writes, Pending { ticket, link: 0, reply: None, trace, asked: None });
+        }
+        for Held { link, reply, trace, .. } in self.waiting.due(now) {
+            if !self.storage_failed {
+                send(&self.ports, &self.journal, link, &reply, &trace);
+            }
+        }
+        for probe in self.core.probes(now) {
+            self.prober.ask(&probe);
+        }
+    }
+
     fn datagram(&mut self, datagram: &Datagram<'_>) {
         let Some(link) = self.ports.link_of(datagram.interface, datagram.destination) else {
             return;
         };
         let arrival = Arrival { link, source: datagram.source, destination: datagram.destination };
-        let Decision { reply, writes, ticket, trace } =
+        let Decision { reply, writes, ticket, hold, trace } =
             self.core.handle(self.clock.now(), &arrival, datagram.bytes);
         let reply = match reply {
             Ok(reply) => Some(reply),
@@ -204,7 +252,10 @@ impl Worker {
                 if let Some(reply) = reply
                     .filter(|reply| !(self.storage_failed && reply.message == MessageType::Offer))
                 {
-                    send(&self.ports, &self.journal, link, &reply, &trace);
+                    match hold {
+                        Some(until) => self.waiting.hold(Held { until, link, reply, trace }),
+                        None => send(&self.ports, &self.journal, link, &reply, &trace),
+                    }
                 }
             }
         }

@@ -1,0 +1,147 @@
+//! Whether somebody uses an address that is about to be given out.
+//!
+//! Waiting for an answer that mostly does not come would make every first OFFER late. So addresses are probed ahead of
+//! time: of each pool, those that come next are kept probed, a few of them a second, and an OFFER takes one at once. A
+//! client that gets one that is not known to be free (just after a start, or because it asked for it) waits for the
+//! result, and nobody waits with it. In a boot storm that would be everybody: there, after the first few, the probe leaves beside the OFFER,
+//! and what it finds counts if it is in before the REQUEST. More than a network should have to hear is not probed at
+//! all; phones look for themselves, and decline.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use offhook_model::{ScopeId, Site, Time};
+
+use crate::Link;
+
+/// How long the result of a probe counts.
+const FRESH: Duration = Duration::from_secs(120);
+/// How many addresses of a pool are kept probed.
+pub(crate) const STOCK: usize = 32;
+/// How often that is looked after.
+const ROUND: Duration = Duration::from_millis(200);
+/// Addresses that are remembered as probed.
+const MEMORY: usize = 8192;
+/// Milliseconds from one probe in a scope to the next, and the most that may be saved up.
+const PROBES: (u64, u64) = (20, 64 * 20);
+/// Milliseconds from one OFFER that waits for its probe to the next, and the most that may be saved up.
+const WAITS: (u64, u64) = (1000, 4 * 1000);
+
+/// A question to the network: does anybody have this address?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// How to ask.
+    pub kind: ProbeKind,
+}
+
+/// How to ask whether somebody has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// By an ARP request without a sender's address (RFC 5227, 2.1.1).
+    Arp {
+        /// Index of the interface in the links.
+        link: usize,
+    },
+    /// By an ICMP echo request: the address is behind a relay.
+    Icmp,
+}
+
+/// Something that may be done so often.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    full_at: u64,
+}
+
+impl Budget {
+    fn take(&mut self, now: Time, (cost, burst): (u64, u64)) -> bool {
+        let now = now.as_millis();
+        let spent = self.full_at.clamp(now, now + burst);
+        let left = spent + cost <= now + burst;
+        self.full_at = if left { spent + cost } else { spent };
+        left
+    }
+}
+
+/// What is asked and what is known. A probe that was not answered in time means that the address is free.
+#[derive(Default)]
+pub(crate) struct Probes {
+    wait: Duration,
+    /// How each scope is probed, if it is, and how often it may be.
+    scopes: Vec<Option<(ProbeKind, Budget)>>,
+    waits: Budget,
+    /// When each address was last asked about.
+    asked: HashMap<Ipv4Addr, Time>,
+    order: VecDeque<(Time, Ipv4Addr)>,
+    /// Not sent yet.
+    next: Vec<Probe>,
+    looked: Option<Time>,
+}
+
+impl Probes {
+    pub(crate) fn new(site: &Site, links: &[Link]) -> Self {
+        let scopes = site.scope_ids().map(|(id, scope)| {
+            let link = links.iter().position(|link| link.scope == Some(id));
+            let kind = link.map_or(ProbeKind::Icmp, |link| ProbeKind::Arp { link });
+            scope.probe.then_some((kind, Budget::default()))
+        });
+        Self { wait: site.dhcp.probe_wait, scopes: scopes.collect(), ..Self::default() }
+    }
+
+    /// The scopes whose stock is to be looked after now.
+    pub(crate) fn due(&mut self, now: Time) -> Vec<ScopeId> {
+        // A clock set back is as good as a round gone by.
+        if self.looked.is_some_and(|at| at <= now && now.since(at) < ROUND) {
+            return Vec::new();
+        }
+        self.looked = Some(now);
+        let probed = self.scopes.iter().enumerate().filter(|(_, scope)| scope.is_some());
+        probed.filter_map(|(at, _)| u16::try_from(at).ok().map(ScopeId)).collect()
+    }
+
+    /// Asks about an address, unless it was lately or too much is asked in its scope. Tells when the answer is in; in
+    /// the past when it is known to be free.
+    pub(crate) fn ask(&mut self, now: Time, scope: ScopeId, address: Ipv4Addr) -> Option<Time> {
+        let asked = self.asked.get(&address).filter(|at| **at <= now && now.since(**at) < FRESH);
+        if let Some(at) = asked {
+            return Some(*at + self.wait);
+        }
+        let (kind, budget) = self.scopes.get_mut(usize::from(scope.0))?.as_mut()?;
+        if !budget.take(now, PROBES) {
+            return None;
+        }
+        self.next.push(Probe { address, kind: *kind });
+        self.asked.insert(address, now);
+        self.order.push_back((now, address));
+        if self.order.len() > MEMORY
+            && let Some((at, oldest)) = self.order.pop_front()
+            && self.asked.get(&oldest) == Some(&at)
+        {
+            self.asked.remove(&oldest);
+        }
+        Some(now + self.wait)
+    }
+
+    /// Until when the OFFER of an address is to wait, if it is.
+    pub(crate) fn hold(&mut self, now: Time, scope: ScopeId, address: Ipv4Addr) -> Option<Time> {
+        let known_at = self.ask(now, scope, address).filter(|at| *at > now)?;
+        self.waits.take(now, WAITS).then_some(known_at)
+    }
+
+    /// Whether an address was asked about so lately that an answer may be one to that.
+    pub(crate) fn is_asked(&self, now: Time, address: Ipv4Addr) -> bool {
+        self.asked.get(&address).is_some_and(|at| now.since(*at) < FRESH)
+    }
+
+    /// An address is in use, or was given to somebody: what was known of it is of no use any more.
+    pub(crate) fn forget(&mut self, address: Ipv4Addr) {
+        self.asked.remove(&address);
+    }
+
+    /// What is to be sent.
+    pub(crate) fn take(&mut self) -> Vec<Probe> {
+        std::mem::take(&mut self.next)
+    }
+}

@@ -1,0 +1,168 @@
+//! Addresses that somebody uses who was not asked to.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use offhook_dhcp::{NoReply, Probe, ProbeKind};
+use offhook_model::{Event, LeaseState, Mac, Site};
+
+use crate::support::*;
+
+const SQUATTER: Mac = Mac([2, 9, 9, 9, 9, 9]);
+const A: Ipv4Addr = Ipv4Addr::new(10, 250, 1, 20);
+const B: Ipv4Addr = Ipv4Addr::new(10, 250, 1, 21);
+
+fn probing() -> Site {
+    let mut lab = site();
+    lab.scopes[0].probe = true;
+    lab
+}
+
+impl Server {
+    fn wait_millis(&mut self, millis: u64) {
+        self.now = self.now + Duration::from_millis(millis);
+    }
+
+    fn probed(&mut self) -> Vec<Ipv4Addr> {
+        let probes = self.core.probes(self.now);
+        assert!(probes.iter().all(|probe| probe.kind == ProbeKind::Arp { link: ON_VOICE }));
+        probes.iter().map(|probe| probe.address).collect()
+    }
+
+    fn squat(&mut self, address: Ipv4Addr) -> Vec<Event> {
+        let (ticket, writes) = self.core.in_use(self.now, address, Some(SQUATTER)).unwrap();
+        write(&mut self.disk, &writes);
+        self.core.committed(ticket)
+    }
+}
+
+#[test]
+fn the_addresses_that_come_next_are_probed_ahead_and_offered_at_once() {
+    let mut server = Server::new(probing());
+    let probed = server.probed();
+    assert_eq!(probed.len(), 32);
+    assert_eq!(probed[..2], [A, B]);
+    assert!(server.probed().is_empty());
+    server.wait_millis(100);
+    let offer = server.decide(ON_VOICE, &Message::discover(mac(1)).bytes());
+    assert_eq!(offer.hold, None);
+    // One was taken: one more is probed.
+    server.wait_millis(100);
+    assert_eq!(server.probed(), [ip("10.250.1.52")]);
+}
+
+#[test]
+fn an_address_in_use_is_withheld_and_never_offered() {
+    let mut server = Server::new(probing());
+    server.probed();
+    let events = server.squat(A);
+    let [Event::Declined(lease)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((lease.address, lease.state), (A, LeaseState::Declined));
+    assert_eq!(lease.hardware, SQUATTER.into());
+    assert_eq!(server.core.in_use(server.now, A, Some(SQUATTER)), None);
+    server.restart();
+    for n in 1..100 {
+        assert_ne!(
+            server.reply(ON_VOICE, &Message::discover(mac(n)).with(50, A.octets())).yiaddr(),
+            A
+        );
+    }
+    server.wait(24 * 3600);
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1)).with(50, A.octets())).yiaddr(), A);
+}
+
+#[test]
+fn an_offer_waits_for_a_probe_that_is_not_answered_yet_and_its_retransmission_starts_none() {
+    let mut server = Server::new(probing());
+    let discover = Message::discover(mac(1)).with(50, [10, 250, 1, 140]).bytes();
+    server.probed();
+    for _ in 0..2 {
+        let offer = server.decide(ON_VOICE, &discover);
+        assert_eq!(offer.hold, Some(server.now + Duration::from_millis(100)));
+    }
+    let probe = Probe { address: ip("10.250.1.140"), kind: ProbeKind::Arp { link: ON_VOICE } };
+    assert_eq!(server.core.probes(server.now), [probe]);
+    server.wait_millis(100);
+    assert_eq!(server.decide(ON_VOICE, &discover).hold, None);
+}
+
+#[test]
+fn an_answer_that_comes_before_the_request_refuses_it_and_the_next_offer_is_another() {
+    let mut server = Server::new(probing());
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), A);
+    server.squat(A);
+    let request = Message::request(mac(1)).with(50, A.octets()).with(54, VOICE_ADDRESS.octets());
+    assert_eq!(server.reply(ON_VOICE, &request).message_type(), 6);
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), B);
+}
+
+#[test]
+fn in_a_storm_hardly_anybody_waits_and_few_probes_are_sent() {
+    let mut server = Server::new(probing());
+    let mut held = 0;
+    for n in 0..130 {
+        held +=
+            usize::from(server.decide(ON_VOICE, &Message::discover(mac(n)).bytes()).hold.is_some());
+    }
+    assert_eq!(held, 4);
+    assert_eq!(server.probed().len(), 64);
+}
+
+#[test]
+fn a_client_gets_the_address_it_had_unprobed_and_answers_for_it_itself() {
+    let mut server = Server::new(probing());
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    assert_eq!(server.core.in_use(server.now, A, Some(mac(1))), None);
+    server.wait(9 * 3600);
+    let offer = server.decide(ON_VOICE, &Message::discover(mac(1)).bytes());
+    assert_eq!(offer.hold, None);
+    assert_eq!(
+        server
+            .send(ON_VOICE, &Message::discover(mac(1)))
+            .map(|reply| Read::new(&reply.bytes).yiaddr()),
+        Ok(A)
+    );
+}
+
+#[test]
+fn answers_to_what_was_not_asked_change_nothing() {
+    let mut server = Server::new(probing());
+    assert_eq!(server.core.in_use(server.now, ip("10.250.1.99"), Some(SQUATTER)), None);
+    assert_eq!(server.core.in_use(server.now, ip("192.168.1.1"), None), None);
+    assert_eq!((server.core.lease_count(), server.core.unsettled_count()), (0, 0));
+}
+
+#[test]
+fn a_conflict_that_cannot_be_written_withholds_the_address_all_the_same() {
+    let mut server = Server::new(probing());
+    server.probed();
+    let (ticket, _) = server.core.in_use(server.now, A, None).unwrap();
+    server.core.failed(ticket);
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), B);
+}
+
+#[test]
+fn a_scope_without_a_link_is_asked_by_icmp_and_one_that_is_not_to_be_probed_not_at_all() {
+    let mut lab = probing();
+    lab.scopes[0].probe = false;
+    assert_eq!(Server::new(lab.clone()).core.probes(offhook_model::Time::from_secs(1)), []);
+    lab.scopes[0].probe = true;
+    let links = vec![links()[1]];
+    let now = offhook_model::Time::from_secs(1_800_000_000);
+    let mut core = offhook_dhcp::Core::new(lab.into(), links, Vec::new(), now);
+    let probes = core.probes(now);
+    assert_eq!(probes.len(), 32);
+    assert!(probes.iter().all(|probe| probe.kind == ProbeKind::Icmp));
+}
+
+#[test]
+fn a_full_pool_is_not_probed() {
+    let mut lab = probing();
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.20".parse().unwrap()];
+    let mut server = Server::new(lab);
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    server.probed();
+    server.wait(1000);
+    assert!(server.probed().is_empty());
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(2))), Err(NoReply::PoolFull));
+}

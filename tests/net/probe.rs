@@ -1,0 +1,76 @@
+//! Addresses that somebody has without asking: they are never given to a phone.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use crate::lab::{Lab, Vlan, repository};
+use crate::packet::*;
+
+const FIRST: &str = "10.250.1.20";
+
+fn octets(address: &str) -> [u8; 4] {
+    address.parse::<Ipv4Addr>().unwrap().octets()
+}
+
+#[test]
+fn a_squatters_address_is_never_offered_and_the_log_names_it() {
+    let lab = Lab::new();
+    let _squatter = lab.machine(Vlan::Voice, &format!("{FIRST}/24"), "10.250.1.1");
+    let server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        // As soon as the server listens: what it offers was asked about all the same.
+        for n in 1..=5 {
+            let reply = card.lease(mac(n), n, &[]);
+            assert_ne!(reply.yiaddr().to_string(), FIRST);
+        }
+        // Nor to who asks for it by name.
+        let wish = Message::new(DISCOVER, mac(9), 9).with(50, octets(FIRST));
+        assert_ne!(card.ask(&wish).expect("an OFFER").yiaddr().to_string(), FIRST);
+        let request =
+            Message::new(REQUEST, mac(9), 10).with(50, octets(FIRST)).with(54, [10, 250, 1, 5]);
+        assert_eq!(card.ask(&request).expect("a NAK").kind(), NAK);
+    });
+    server.wait_for_log(&["somebody else uses the address", FIRST]);
+    // Across a restart.
+    server.kill();
+    let _server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        let wish = Message::new(DISCOVER, mac(11), 11).with(50, octets(FIRST));
+        assert_ne!(card.ask(&wish).expect("an OFFER").yiaddr().to_string(), FIRST);
+    });
+}
+
+#[test]
+fn a_client_that_waits_for_a_probe_delays_nobody_and_the_next_waits_for_none() {
+    let lab = Lab::new();
+    let _server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        card.lease(mac(1), 1, &[]);
+        std::thread::sleep(Duration::from_millis(300));
+        // One that asks for an address of its own choice, and one that takes what was probed ahead.
+        card.broadcast(&Message::new(DISCOVER, mac(2), 2).with(50, octets("10.250.1.140")));
+        let start = Instant::now();
+        let quick = card.ask(&Message::new(DISCOVER, mac(3), 3)).expect("an OFFER");
+        assert!(start.elapsed() < Duration::from_millis(80), "{:?}", start.elapsed());
+        assert_ne!(quick.yiaddr().to_string(), "10.250.1.140");
+        let slow = card.reply(2).expect("an OFFER");
+        assert_eq!(slow.yiaddr().to_string(), "10.250.1.140");
+        assert!(start.elapsed() >= Duration::from_millis(90), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_scope_may_do_without_probes() {
+    let config = fs::read_to_string(repository().join("config/lab.toml")).unwrap();
+    let lab = Lab::with_config(&config.replace("[[scope]]\n", "[[scope]]\nprobe = false\n"));
+    let _squatter = lab.machine(Vlan::Voice, &format!("{FIRST}/24"), "10.250.1.1");
+    let _server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let offer = Card::open("eth0").ask(&Message::new(DISCOVER, mac(1), 1)).expect("an OFFER");
+        assert_eq!(offer.yiaddr().to_string(), FIRST);
+    });
+}
