@@ -4,7 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Vlan, repository};
+use crate::lab::{Lab, Netns, Vlan, repository};
 use crate::packet::*;
 
 const FIRST: &str = "10.250.1.20";
@@ -73,4 +73,23 @@ fn a_scope_may_do_without_probes() {
         let offer = Card::open("eth0").ask(&Message::new(DISCOVER, mac(1), 1)).expect("an OFFER");
         assert_eq!(offer.yiaddr().to_string(), FIRST);
     });
+}
+
+#[test]
+fn behind_a_relay_a_squatter_is_found_by_its_echo() {
+    let lab = fs::read_to_string(repository().join("config/lab.toml")).unwrap();
+    let remote = "[[scope]]\nname = \"remote\"\nvlan = 200\nsubnet = \"10.9.0.0/24\"\npools = [\"10.9.0.50-10.9.0.60\"]\nrouter = \"10.9.0.1\"\n";
+    let lab = Lab::with_config(&format!("{lab}\n{remote}"));
+    let branch = lab.machine(Vlan::Native, "10.0.0.2/24", "10.0.0.1");
+    let squatter = Netns::spare("squatter");
+    branch.ip(&format!("link add lan type veth peer name eth0 netns {}", squatter.name()));
+    branch.ip("link set lan up");
+    branch.ip("addr add 10.9.0.1/24 dev lan");
+    branch.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    squatter.ip("link set eth0 up");
+    squatter.ip("addr add 10.9.0.52/24 dev eth0");
+    squatter.ip("route add default via 10.9.0.1");
+    lab.appliance.ip("route add 10.9.0.0/24 via 10.0.0.2");
+    let server = lab.serve();
+    server.wait_for_log(&["somebody else uses the address", "10.9.0.52"]);
 }

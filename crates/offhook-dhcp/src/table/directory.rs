@@ -95,6 +95,12 @@ impl<T: Held> Directory<T> {
         self.slot(*self.by_address.get(&address)?)
     }
 
+    /// What is at an address, to be changed in what it is neither found by nor at.
+    pub(crate) fn at_mut(&mut self, address: Ipv4Addr) -> Option<&mut T> {
+        let slot = *self.by_address.get(&address)?;
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
     pub(crate) fn of(&self, key: Key<'_>) -> Option<&T> {
         let slot = self.by_client.find(self.hasher.hash_one(key), |slot| {
             self.slot(*slot).and_then(Held::key) == Some(key)

@@ -620,6 +620,12 @@ impl Table {
                     }
                 }
             }
+            if let Some((since, scope)) = self.offers.lose_hold(address)
+                && let Some(pools) = self.scopes.get_mut(usize::from(scope))
+            {
+                pools.count_offer(address, since, Claim::Holder, false);
+                pools.count_offer(address, since, Claim::Known, true);
+            }
             if settled.last {
                 self.settled(address);
             }

@@ -76,6 +76,14 @@ impl Offers {
         self.held.at(address).is_some_and(|offer| offer.key() != Some(Key::new(scope, client)))
     }
 
+    /// The one to whom an address was offered because it had it does not have it after all; since when it is on offer
+    /// and in which scope.
+    pub(crate) fn lose_hold(&mut self, address: Ipv4Addr) -> Option<(Time, u16)> {
+        let offer = self.held.at_mut(address).filter(|offer| offer.claim == Claim::Holder)?;
+        offer.claim = Claim::Known;
+        Some((offer.since, offer.scope))
+    }
+
     /// Holds an address that nobody holds.
     pub(crate) fn hold(
         &mut self,

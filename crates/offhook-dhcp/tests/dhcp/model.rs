@@ -1,5 +1,7 @@
 //! Random operations against what clients believe: two clients never believe in one address, and what was
 //! acknowledged is there after a crash between any two steps.
+//!
+//! A case is some 60 operations: `PROPTEST_CASES=17000` makes a million of them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -57,8 +59,32 @@ enum Op {
     Fail,
     /// SIGKILL: of the decisions under way, this many were written; no ACK left.
     Crash(usize),
-    /// A new configuration; with an address kept for client 0 in the voice scope, or without.
-    Reload(Option<u8>),
+    /// Somebody else answers for an address, if the server has asked.
+    InUse {
+        link: usize,
+        address: u8,
+    },
+    /// A new configuration.
+    Reload(Rules),
+}
+
+/// What a configuration says of the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    Plain,
+    /// An address is kept for client 0 in the voice scope.
+    Kept(u8),
+    /// The last address of each pool is for phones.
+    Divided,
+    /// Half of each pool is for clients that are known.
+    Shared,
+}
+
+/// The clients from this one on are phones, and say so.
+const PHONES: u8 = 3;
+
+fn from(client: u8, message: Message) -> Message {
+    if client < PHONES { message } else { message.with(60, b"440HD") }
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -81,7 +107,15 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Commit),
         1 => Just(Op::Fail),
         1 => (0..4_usize).prop_map(Op::Crash),
-        1 => proptest::option::of(address).prop_map(Op::Reload),
+        1 => (0..2_usize, address.clone())
+            .prop_map(|(link, address)| Op::InUse { link, address }),
+        1 => prop_oneof![
+            Just(Rules::Plain),
+            address.prop_map(Rules::Kept),
+            Just(Rules::Divided),
+            Just(Rules::Shared),
+        ]
+        .prop_map(Op::Reload),
     ]
 }
 
@@ -90,6 +124,34 @@ fn small_site() -> offhook_model::Site {
     for (scope, net) in site.scopes.iter_mut().zip(["10.250.1", "10.0.0"]) {
         scope.pools = vec![format!("{net}.{}-{net}.{}", POOL[0], POOL[1]).parse().unwrap()];
         scope.lease = LEASE;
+        scope.probe = true;
+    }
+    site.dhcp.client_rate = 0;
+    site
+}
+
+fn site_with(rules: Rules) -> offhook_model::Site {
+    let mut site = small_site();
+    match rules {
+        Rules::Plain => {}
+        Rules::Kept(last) => {
+            let kept = address(ON_VOICE, last).to_string();
+            site.phones.push(phone(mac(0), Some(&kept), Vec::new()));
+        }
+        Rules::Divided => {
+            for (link, scope) in site.scopes.iter_mut().enumerate() {
+                let [first, last] = POOL.map(|last| address(link, last));
+                let open = format!("{first}-{}", address(link, POOL[1] - 1));
+                let only = vec![offhook_model::PoolUser::Phones];
+                let range = format!("{last}-{last}").parse().unwrap();
+                scope.pools = vec![open.parse().unwrap(), offhook_model::Pool { range, only }];
+            }
+        }
+        Rules::Shared => {
+            for scope in &mut site.scopes {
+                scope.reserved_share = 50;
+            }
+        }
     }
     site
 }
@@ -112,8 +174,9 @@ struct World {
     /// Every address offered, and until when it is held come what may.
     held: HashMap<Ipv4Addr, Time>,
     beliefs: HashMap<Who, (Ipv4Addr, Time)>,
-    /// The address kept for client 0.
-    kept: Option<Ipv4Addr>,
+    /// The addresses found in use, until when they are withheld, and whether that is durable.
+    withheld: HashMap<Ipv4Addr, (Time, bool)>,
+    rules: Rules,
 }
 
 impl World {
@@ -125,7 +188,8 @@ impl World {
             offers: HashMap::new(),
             held: HashMap::new(),
             beliefs: HashMap::new(),
-            kept: None,
+            withheld: HashMap::new(),
+            rules: Rules::Plain,
         }
     }
 
@@ -144,6 +208,7 @@ impl World {
             self.beliefs.remove(&native);
             self.sent.entry(native).or_default().1 += 1;
         }
+        let message = from(who.0, message.clone());
         let decision = self.server.decide(who.1, &message.bytes());
         if decision.ticket.is_some() {
             // A grant takes the offer's place. The client remembers it, for when it asks again.
@@ -155,7 +220,7 @@ impl World {
         }
         let reply = match decision.reply {
             Ok(reply) => Read::new(&reply.bytes),
-            Err(NoReply::PoolFull) => return self.assert_full(who.1),
+            Err(NoReply::PoolFull) => return self.assert_full(who),
             Err(_) => return,
         };
         match reply.message_type() {
@@ -167,8 +232,14 @@ impl World {
                     assert!(!live || *other == who || *address != offered, "offered to two");
                 }
                 self.assert_nobody_else_believes_in(who, offered);
+                let withheld = self.withheld.get(&offered);
+                assert!(withheld.is_none_or(|(until, _)| *until <= self.server.now), "in use");
                 self.offers.insert(who, (offered, until));
-                self.held.insert(offered, until);
+                // From who has it, it is not taken back.
+                let own = self.server.core.lease_at(offered);
+                let has_it = own.is_some_and(|lease| lease.is_live(self.server.now));
+                let hold = if has_it { Duration::from_secs(30) } else { CLAIM };
+                self.held.insert(offered, self.server.now + hold);
             }
             6 => {
                 self.beliefs.remove(&who);
@@ -185,8 +256,11 @@ impl World {
         }
     }
 
-    /// "Full" is true only when every address is somebody's.
-    fn assert_full(&self, link: usize) {
+    /// "Full" is true only when every address that the client may have is somebody's.
+    fn assert_full(&self, (client, link): Who) {
+        if self.rules == Rules::Shared && client < PHONES {
+            return;
+        }
         let now = self.server.now;
         let leased = self.server.core.leases().filter(|lease| {
             lease.is_live(now) || lease.state == LeaseState::Declined && now < lease.expires
@@ -201,13 +275,16 @@ impl World {
         used.extend(held.chain(changing));
         for last in POOL[0]..=POOL[1] {
             let address = address(link, last);
-            assert!(used.contains(&address) || self.kept == Some(address), "{address} is lost");
+            let kept = self.rules == Rules::Kept(last) && link == ON_VOICE;
+            let for_phones = self.rules == Rules::Divided && last == POOL[1] && client < PHONES;
+            assert!(used.contains(&address) || kept || for_phones, "{address} is lost");
         }
     }
 
     fn commit(&mut self) {
         let Some((who, sent, at, decision)) = self.under_way.pop_front() else { return };
         self.server.commit(&decision);
+        self.note_written(&decision.writes);
         let Ok(reply) = decision.reply else { return };
         let ack = Read::new(&reply.bytes);
         assert_eq!(ack.message_type(), 5);
@@ -220,7 +297,20 @@ impl World {
         }
     }
 
+    fn note_written(&mut self, writes: &[LeaseWrite]) {
+        for write in writes {
+            let (address, state) = match write {
+                LeaseWrite::Put(lease) => (lease.address, Some(lease.state)),
+                LeaseWrite::Remove(address) => (*address, None),
+            };
+            if let Some((_, durable)) = self.withheld.get_mut(&address) {
+                *durable |= state == Some(LeaseState::Declined);
+            }
+        }
+    }
+
     fn step(&mut self, op: &Op) {
+        self.server.core.probes(self.server.now);
         match *op {
             Op::Discover { client, link, wish } => {
                 let mut message = Message::discover(mac(client));
@@ -275,22 +365,32 @@ impl World {
                 }
             }
             Op::Crash(written) => {
-                for (.., decision) in self.under_way.drain(..).take(written) {
+                for (.., decision) in std::mem::take(&mut self.under_way).iter().take(written) {
                     write(&mut self.server.disk, &decision.writes);
+                    self.note_written(&decision.writes);
                 }
-                self.under_way.clear();
+                self.withheld.retain(|_, (_, durable)| *durable);
                 self.offers.clear();
                 self.held.clear();
                 self.server.restart();
                 self.assert_nothing_is_lost();
             }
-            Op::Reload(kept) => {
-                let mut site = small_site();
-                self.kept = kept.map(|last| address(ON_VOICE, last));
-                site.phones.extend(
-                    self.kept.map(|kept| phone(mac(0), Some(&kept.to_string()), Vec::new())),
-                );
-                let site = std::sync::Arc::new(site);
+            Op::InUse { link, address: last } => {
+                let address = address(link, last);
+                let now = self.server.now;
+                if let Some((ticket, writes)) = self.server.core.in_use(now, address, None) {
+                    self.assert_nobody_else_believes_in((u8::MAX, link), address);
+                    self.held.remove(&address);
+                    self.withheld.insert(address, (now + Duration::from_secs(24 * 3600), false));
+                    let trace = offhook_dhcp::Trace::default();
+                    let (reply, ticket) = (Err(NoReply::Declined), Some(ticket));
+                    let decision = Decision { reply, writes, ticket, hold: None, trace };
+                    self.under_way.push_back(((u8::MAX, link), 0, now, decision));
+                }
+            }
+            Op::Reload(rules) => {
+                self.rules = rules;
+                let site = std::sync::Arc::new(site_with(rules));
                 self.server.core.set_site(site.clone(), links(), self.server.now);
                 self.server.site = site;
                 self.offers.clear();
@@ -303,13 +403,20 @@ impl World {
     fn assert_nothing_is_lost(&self) {
         for (who, (address, until)) in &self.beliefs {
             // Who has to move because an address was reserved is told so.
-            let moves = self.kept.is_some_and(|kept| kept == *address || *who == (0, ON_VOICE));
+            let moves = match self.rules {
+                Rules::Plain | Rules::Shared => false,
+                Rules::Kept(last) => {
+                    self::address(ON_VOICE, last) == *address || *who == (0, ON_VOICE)
+                }
+                Rules::Divided => who.0 < PHONES && address.octets()[3] == POOL[1],
+            };
             if *until > self.server.now && !moves {
                 let mut again = Server::lab();
                 (again.site, again.disk, again.now) =
                     (self.server.site.clone(), self.server.disk.clone(), self.server.now);
                 again.restart();
                 let message = Message::request(mac(who.0)).with(50, address.octets());
+                let message = from(who.0, message);
                 let reply = again.reply(who.1, &message);
                 assert_eq!((reply.message_type(), reply.yiaddr()), (5, *address), "lost {who:?}");
             }

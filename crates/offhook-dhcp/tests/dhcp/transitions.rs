@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use offhook_dhcp::Reply;
+use offhook_model::{PoolUser, Scope, Serve};
 
 use crate::support::*;
 
@@ -84,8 +85,22 @@ fn outcome(result: Result<Reply, offhook_dhcp::NoReply>) -> String {
 /// One row of the table: a message, and what comes of it in each of [`STATES`].
 #[track_caller]
 fn row(message: &Message, destination: Ipv4Addr, expected: [&str; 9]) {
+    row_where(|_| {}, message, destination, expected);
+}
+
+/// The same, with another configuration since the state was reached.
+#[track_caller]
+fn row_where(
+    rules: impl Fn(&mut Scope),
+    message: &Message,
+    destination: Ipv4Addr,
+    expected: [&str; 9],
+) {
     for (state, expected) in STATES.into_iter().zip(expected) {
         let mut server = server_in(state);
+        let mut lab = site();
+        rules(&mut lab.scopes[0]);
+        server.core.set_site(lab.into(), links(), server.now);
         let source = std::net::SocketAddrV4::new(message.ciaddr, 68);
         let decision = server.decide_from(ON_VOICE, source, destination, &message.bytes());
         assert_eq!(decision.ticket.is_some(), !decision.writes.is_empty());
@@ -209,4 +224,93 @@ fn release_and_decline() {
 fn inform() {
     row(&Message::inform(mac(CLIENT), A), BROADCAST, ["ack"; 9]);
     row(&Message::inform(mac(CLIENT), ip("172.16.0.9")), VOICE_ADDRESS, ["ack"; 9]);
+}
+
+/// What a row of a silent scope is made of.
+const fn always(reason: &str) -> [&str; 9] {
+    [reason; 9]
+}
+
+#[test]
+fn requests_where_another_server_may_know_better() {
+    let modest = |scope: &mut Scope| scope.authoritative = false;
+    let (unknown, silent) = ("unknown-client", "not-authoritative");
+    let request = Message::request(mac(CLIENT));
+    let selecting = request.clone().with(54, VOICE_ADDRESS.octets());
+    // What is asked of us by name is answered as ever.
+    row_where(
+        modest,
+        &selecting.clone().with(50, A.octets()),
+        BROADCAST,
+        ["ack-A", "ack-A", "ack-A", "ack-A", "ack-A", "nak", "nak", "nak", "ack-A"],
+    );
+    row_where(modest, &selecting.with(50, [192, 168, 9, 9]), BROADCAST, always("nak"));
+    row_where(
+        modest,
+        &request.clone().with(50, A.octets()),
+        BROADCAST,
+        [unknown, unknown, "ack-A", "ack-A", "ack-A", "nak", "nak", silent, unknown],
+    );
+    row_where(
+        modest,
+        &request.clone().with(50, B.octets()),
+        BROADCAST,
+        [unknown, unknown, silent, silent, silent, unknown, unknown, unknown, unknown],
+    );
+    row_where(modest, &request.clone().with(50, [192, 168, 9, 9]), BROADCAST, always(silent));
+    row_where(
+        modest,
+        &request.clone().using(A),
+        VOICE_ADDRESS,
+        ["ack-A", "ack-A", "ack-A", "ack-A", "ack-A", "nak", "nak", silent, "ack-A"],
+    );
+    row_where(modest, &request.using(ip("10.1.1.1")), BROADCAST, always(silent));
+}
+
+#[test]
+fn a_client_that_is_not_served_any_more() {
+    for serve in [Serve::Phones, Serve::Inventory] {
+        let rules = |scope: &mut Scope| scope.serve = serve;
+        let request = Message::request(mac(CLIENT));
+        for message in [
+            Message::discover(mac(CLIENT)),
+            request.clone().with(50, A.octets()).with(54, VOICE_ADDRESS.octets()),
+            request.clone().with(50, A.octets()),
+            request.clone().with(50, [192, 168, 9, 9]),
+            request.using(A),
+            Message::inform(mac(CLIENT), A),
+        ] {
+            row_where(rules, &message, BROADCAST, always("not-served"));
+        }
+        let mut expected = always("not-served");
+        expected[2] = "released";
+        row_where(rules, &Message::release(mac(CLIENT), A), VOICE_ADDRESS, expected);
+        expected[2] = "declined";
+        row_where(rules, &Message::decline(mac(CLIENT), A), BROADCAST, expected);
+    }
+}
+
+#[test]
+fn a_client_that_the_pool_does_not_admit_any_more() {
+    let rules = |scope: &mut Scope| scope.pools[0].only = vec![PoolUser::Phones];
+    let unknown = "unknown-client";
+    let request = Message::request(mac(CLIENT));
+    row_where(rules, &Message::discover(mac(CLIENT)), BROADCAST, always("pool-full"));
+    row_where(
+        rules,
+        &request.clone().with(50, A.octets()).with(54, VOICE_ADDRESS.octets()),
+        BROADCAST,
+        always("nak"),
+    );
+    // Offers are forgotten with the old rules.
+    row_where(
+        rules,
+        &request.clone().with(50, A.octets()),
+        BROADCAST,
+        [unknown, unknown, "nak", "nak", "nak", "nak", "nak", unknown, unknown],
+    );
+    row_where(rules, &request.using(A), VOICE_ADDRESS, always("nak"));
+    let mut expected = always("not-holder");
+    expected[2] = "released";
+    row_where(rules, &Message::release(mac(CLIENT), A), VOICE_ADDRESS, expected);
 }
