@@ -36,7 +36,7 @@ pub(crate) enum Level {
 const LONGEST: usize = 1024;
 
 /// Options that the server computes for every reply, and what to write instead.
-const OWN: [(u8, &str); 12] = [
+const OWN: [(u8, &str); 13] = [
     (50, "clients send this one"),
     (51, "write `lease` in the scope or the class"),
     (52, "it follows from the size of the reply"),
@@ -49,6 +49,7 @@ const OWN: [(u8, &str); 12] = [
     (61, "clients send this one"),
     (81, "it follows from what the client sent"),
     (82, "relays send this one"),
+    (118, "clients send this one; `subnet_selection` in [dhcp] says whether it counts"),
 ];
 
 /// Reads a table of options; what is wrong is reported and kept as broken.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use offhook_dhcp::{Destination, Link};
+use offhook_dhcp::{Destination, Link, Reply};
 use offhook_model::{Scope, ScopeId, Site};
 use offhook_net::{
     ArpSocket, BindError, DhcpSocket, FrameSocket, Interface, Poller, Waker, interfaces,
@@ -184,52 +184,48 @@ impl Ports {
     ///
     /// # Errors
     /// As the kernel says.
-    pub(crate) fn send(&self, link: usize, to: &Destination, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, link: usize, reply: &Reply) -> io::Result<()> {
         let Some(port) = self.links.get(link) else { return Ok(()) };
-        match to {
-            Destination::Relay(to) | Destination::Unicast(to) => self.route(port, *to, bytes),
+        match &reply.to {
+            Destination::Relay(to) | Destination::Unicast(to) => self.route(port, *to, reply),
             Destination::Broadcast => {
                 let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT);
-                self.transmit(port, everybody, bytes, port.interface.index)
+                self.transmit(port, everybody, reply, port.interface.index)
             }
-            Destination::Frame { hardware, address } => match &port.frames {
-                Some(frames) => frames.send_udp(
-                    *hardware,
-                    SocketAddrV4::new(port.link.address, SERVER),
-                    SocketAddrV4::new(*address, CLIENT),
-                    bytes,
-                ),
-                None => Ok(()),
-            },
+            Destination::Frame { hardware, address } => {
+                let to = SocketAddrV4::new(*address, CLIENT);
+                match &port.frames {
+                    Some(frames) => {
+                        let from = SocketAddrV4::new(reply.from, SERVER);
+                        frames.send_udp(*hardware, from, to, &reply.bytes)
+                    }
+                    // No scope is on this interface: only what has an address can be heard there.
+                    None => self.route(port, to, reply),
+                }
+            }
         }
     }
 
     /// To a host that answers ARP, through the routing table. A socket bound to one interface cannot reach the
     /// others, so it is sent from the one whose subnet the host is in, where there is one.
-    fn route(&self, heard_on: &Port, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
+    fn route(&self, heard_on: &Port, to: SocketAddrV4, reply: &Reply) -> io::Result<()> {
         let near = |port: &&Port| {
             let mask = u32::MAX.checked_shl(32 - u32::from(port.prefix)).unwrap_or(0);
             (port.link.address.to_bits() ^ to.ip().to_bits()) & mask == 0
         };
-        match self.links.iter().find(near) {
-            Some(port) if port.socket != heard_on.socket => {
-                // The client was told the server identifier of the link it was heard on: that stays the source.
-                let Some(socket) = self.sockets.get(port.socket) else { return Ok(()) };
-                socket.send_to(bytes, to, heard_on.link.address, 0)
-            }
-            _ => self.transmit(heard_on, to, bytes, 0),
-        }
+        let port = self.links.iter().find(near).unwrap_or(heard_on);
+        self.transmit(port, to, reply, 0)
     }
 
     fn transmit(
         &self,
         port: &Port,
         to: SocketAddrV4,
-        bytes: &[u8],
+        reply: &Reply,
         interface: u32,
     ) -> io::Result<()> {
         match self.sockets.get(port.socket) {
-            Some(socket) => socket.send_to(bytes, to, port.link.address, interface),
+            Some(socket) => socket.send_to(&reply.bytes, to, reply.from, interface),
             None => Ok(()),
         }
     }

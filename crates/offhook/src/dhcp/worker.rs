@@ -305,7 +305,7 @@ fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailb
 }
 
 fn send(ports: &Ports, journal: &Journal, link: usize, reply: &Reply, trace: &Trace) {
-    match ports.send(link, &reply.to, &reply.bytes) {
+    match ports.send(link, reply) {
         Ok(()) => journal.answered(trace, reply, ports, link),
         Err(error) => {
             journal.send_failed(&error, reply, ports.interface(link));
