@@ -18,5 +18,6 @@ mod probe;
 mod program;
 mod raw;
 mod relay;
+mod shared;
 mod tftp;
 mod udhcpc;

@@ -15,6 +15,9 @@ use super::Asker;
 /// An offer that nobody has taken up by then may be given to another client when there is nothing else.
 const CLAIM: Duration = Duration::from_secs(5);
 
+/// A share of a large pool is not more than this: a pool for 60,000 may well be 99 % full.
+const MOST_RESERVED: u64 = 128;
+
 /// To whom an address is on offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
@@ -171,7 +174,7 @@ impl Pools {
         let open = || self.pools.iter().filter(|pool| pool.only.is_empty());
         let size: u64 = open().map(|pool| pool.size).sum();
         let free: u64 = open().map(Pool::count_free).sum();
-        free > (size * u64::from(self.reserved_share)).div_ceil(100)
+        free > (size * u64::from(self.reserved_share) / 100).min(MOST_RESERVED)
     }
 
     /// Takes an address out of the order.

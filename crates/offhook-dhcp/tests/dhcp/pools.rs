@@ -111,16 +111,33 @@ fn a_flood_of_strangers_leaves_the_reserved_share_to_clients_that_are_known() {
     let mut server = shared(25);
     let returning = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
     server.wait(9 * 3600);
-    // The address of the returning client is free by now, and one of ten: three of them are reserved.
+    // The address of the returning client is free by now, and one of ten: two of them are reserved.
     let taken = flood(&mut server, 100);
-    assert_eq!(taken.len(), 7, "{taken:?}");
+    assert_eq!(taken.len(), 8, "{taken:?}");
     assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), returning);
-    server.lease(ON_VOICE, &Message::discover(mac(7)));
-    server.lease(ON_VOICE, &phone_440(2));
     // Not by asking for one, either.
     let wish = Message::request(mac(9)).with(50, [10, 250, 1, 28]).with(54, VOICE_ADDRESS.octets());
     assert_eq!(server.reply(ON_VOICE, &wish).message_type(), 6);
+    server.lease(ON_VOICE, &Message::discover(mac(7)));
     assert_eq!(server.send(ON_VOICE, &phone_440(3)), Err(NoReply::PoolFull));
+}
+
+#[test]
+fn a_share_of_a_small_pool_is_nothing_and_of_a_large_one_is_not_much() {
+    for (last, share, left) in
+        [("10.250.1.20", 90, 0), ("10.250.1.28", 10, 0), ("10.250.1.29", 10, 1)]
+    {
+        let mut lab = site();
+        lab.scopes[0].pools = vec![pool(&format!("10.250.1.20-{last}"), &[])];
+        lab.scopes[0].reserved_share = share;
+        let size = lab.scopes[0].pools[0].range.count() as usize;
+        assert_eq!(flood(&mut Server::new(lab), 100).len(), size - left);
+    }
+    let mut lab = site();
+    lab.scopes[0].subnet = "10.250.0.0/16".parse().unwrap();
+    lab.scopes[0].pools = vec![pool("10.250.2.0-10.250.9.255", &[])];
+    lab.scopes[0].reserved_share = 90;
+    assert_eq!(flood(&mut Server::new(lab), 3000).len(), 2048 - 128);
 }
 
 #[test]
