@@ -460,6 +460,12 @@ impl Table {
         let Grant { asker, address, .. } = *grant;
         self.withdraw(&asker);
         let given_up = self.address_of(&asker).filter(|other| *other != address);
+        // A retransmission takes what the first message took: that one may yet fail.
+        let own = self.entries.at(address).is_some_and(|entry| entry.belongs_to(asker.client));
+        let before = self.pending.last(address).filter(|change| own && change.address == address);
+        let before = before.cloned();
+        let gone = before.as_ref().and_then(|change| change.given_up);
+        let given_up = given_up.or(gone.filter(|other| self.entries.at(*other).is_none()));
         let entry = Entry {
             address,
             scope: asker.scope.0,
@@ -478,7 +484,10 @@ impl Table {
                 && entry.record.key(entry.scope) == Key::new(asker.scope.0, asker.client)
         });
         writes.extend(by_client.map(|entry| LeaseWrite::Put(entry.to_lease(&self.names))));
-        let left = self.left_behind(now, grant);
+        let mut left = self.left_behind(now, grant);
+        let again = before.iter().flat_map(|change| &change.released);
+        let again = again.filter_map(|address| self.entries.at(*address));
+        left.extend(again.filter(|entry| entry.state == LeaseState::Released).cloned());
         writes.extend(left.iter().map(|entry| LeaseWrite::Put(entry.to_lease(&self.names))));
         let mut change = Change::new(Meaning::Acknowledged, address);
         change.given_up = given_up;

@@ -99,6 +99,11 @@ impl Pending {
         }
     }
 
+    /// The last change of an address, if it is not durable.
+    pub(crate) fn last(&self, address: Ipv4Addr) -> Option<&Change> {
+        self.changes.get(&self.chains.get(&address)?.newest.0)
+    }
+
     /// The change of a ticket, once.
     pub(crate) fn redeem(&mut self, ticket: Ticket) -> Option<Change> {
         self.changes.remove(&ticket.0)

@@ -77,3 +77,23 @@ fn a_renewal_that_fails_leaves_the_one_before_it() {
     assert_eq!(server.core.leases().collect::<Vec<_>>(), server.disk);
     assert_eq!(server.core.unsettled_count(), 0);
 }
+
+#[test]
+fn a_retransmission_gives_up_what_the_first_request_did_should_that_one_fail() {
+    let mut server = Server::new(pool(20));
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    server.lease(ON_NATIVE, &Message::discover(mac(1)));
+    let mut lab = pool(20);
+    lab.phones.push(phone(mac(1), Some("10.250.1.99"), Vec::new()));
+    server.site = Arc::new(lab);
+    server.core.set_site(server.site.clone(), links(), server.now);
+    let first = server.decide(ON_VOICE, &select(1, 99).bytes());
+    let second = server.decide(ON_VOICE, &select(1, 99).bytes());
+    assert_eq!((first.writes.len(), second.writes.len()), (3, 3));
+    server.core.failed(first.ticket.unwrap());
+    server.commit(&second);
+    let live = server.disk.iter().filter(|lease| lease.is_live(server.now));
+    let live: Vec<_> = live.map(|lease| lease.address).collect();
+    assert_eq!(live, [ip("10.250.1.99")]);
+    assert_eq!(server.core.unsettled_count(), 0);
+}
