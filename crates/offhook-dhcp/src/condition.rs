@@ -3,7 +3,7 @@
 use offhook_model::{BytesTest, Condition, ScopeId};
 
 use crate::wire::vendor::{
-    enterprise, enterprise_blocks, polycom_fields, sub_options, user_classes,
+    enterprise, enterprise_blocks, instances, polycom_fields, sub_options, user_classes,
 };
 use crate::wire::{Request, code, trim_nuls};
 
@@ -31,7 +31,8 @@ pub(crate) fn holds(condition: &Condition, request: &Request<'_>, scope: Option<
             }),
         Condition::VendorClassOf(number, test) => {
             by_enterprise(request, code::VENDOR_CLASS_BY_ENTERPRISE, *number, |data| {
-                passes(test, data)
+                // All of it as one, or any one item (RFC 3925, 3).
+                passes(test, data) || instances(data).any(|item| passes(test, item))
             })
         }
         Condition::VendorOptionsOf(number, test) => {

@@ -53,8 +53,8 @@ pub(crate) fn user_classes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .chain(again.into_iter().flatten())
 }
 
-/// The instances of RFC 3004, up to the first whose length is wrong; one that lacks only its last byte is still told.
-fn instances(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Pieces with a length byte each, as in options 77 (RFC 3004) and 124 (RFC 3925): up to the first whose length is wrong; one that lacks only its last byte is still told.
+pub(crate) fn instances(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (len, rest) = bytes.split_first()?;
         let len = usize::from(*len);

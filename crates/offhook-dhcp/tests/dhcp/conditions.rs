@@ -78,6 +78,11 @@ fn every_leaf_looks_where_it_says() {
         (Condition::PolycomField(5, starts(b"BR")), with(60, polycom), with(60, &polycom[1..])),
         (Condition::VendorClassOf(1051, like("*cd")), with(124, blocks), with(124, &blocks[..7])),
         (Condition::VendorClassOf(13885, is("zz")), with(124, blocks), with(124, &blocks[..18])),
+        (
+            Condition::VendorClassOf(9, is("door")),
+            with(124, b"\x00\x00\x00\x09\x08\x02ab\x04door"),
+            with(124, b"\x00\x00\x00\x09\x08\x02ab\x04doo"),
+        ),
         (Condition::VendorOptionsOf(1051, is("cd")), with(125, blocks), with(125, &blocks[..7])),
         (
             Condition::VendorOptionsOf(13885, BytesTest::Present),
