@@ -44,6 +44,27 @@ fn a_squatters_address_is_never_offered_and_the_log_names_it() {
 }
 
 #[test]
+fn the_question_goes_out_before_the_offer_that_waits_for_its_answer() {
+    let lab = Lab::new();
+    // Beyond what is asked about ahead of time.
+    let squatted = "10.250.1.120";
+    let _squatter = lab.machine(Vlan::Voice, &format!("{squatted}/24"), "10.250.1.1");
+    let _server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        card.lease(mac(1), 1, &[]);
+        for n in 2..8 {
+            // Somebody else speaks just before.
+            card.broadcast(&Message::new(DISCOVER, mac(1), 100 + n));
+            let wish = Message::new(DISCOVER, mac(n), n).with(50, octets(squatted));
+            if let Some(offer) = card.ask(&wish) {
+                assert_ne!(offer.yiaddr().to_string(), squatted);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_client_that_waits_for_a_probe_delays_nobody_and_the_next_waits_for_none() {
     let lab = Lab::new();
     let _server = lab.serve();

@@ -25,6 +25,8 @@ pub(crate) enum Count {
     ReleasedByHand,
     /// Requests that went unanswered because too many leases waited for the disk.
     Overloaded,
+    /// DISCOVERs that went unanswered because more waited than could be served.
+    Shed,
     /// Requests that went unanswered because their lease could not be written.
     Unwritten,
     /// Replies that the kernel did not take.
@@ -37,7 +39,7 @@ pub(crate) enum Count {
 
 impl Count {
     /// Everything, in the order of the declaration.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Offer,
         Self::Ack,
         Self::Nak,
@@ -46,6 +48,7 @@ impl Count {
         Self::Decline,
         Self::ReleasedByHand,
         Self::Overloaded,
+        Self::Shed,
         Self::Unwritten,
         Self::SendFailed,
         Self::ReceiveFailed,
@@ -63,6 +66,7 @@ impl Count {
             Self::Decline => "decline",
             Self::ReleasedByHand => "released-by-hand",
             Self::Overloaded => "overloaded",
+            Self::Shed => "shed",
             Self::Unwritten => "unwritten",
             Self::SendFailed => "send-failed",
             Self::ReceiveFailed => "receive-failed",

@@ -17,16 +17,18 @@ use crate::log::Throttle;
 
 /// Lines a second for what anybody on the wire can cause at will.
 const STRANGERS: u32 = 20;
+/// Lines a second for offers and what else costs the asker nothing. An ACK is told always: each is a lease.
+const OFFERS: u32 = 200;
 /// Lines a second for what is wrong with this machine.
 const TROUBLE: u32 = 1;
 
 /// The line of a reply.
 macro_rules! told {
-    ($event:literal, $client:ident, $reason:ident, $interface:ident) => {
+    ($event:literal, $client:ident, $reason:ident, $interface:ident, $unsaid:expr) => {
         info!(
             mac = %$client.mac, ip = %$client.ip, scope = $client.scope, family = $client.family,
             known_by = $client.known_by, reason = $reason, host = %$client.host,
-            relay = %$client.relay, interface = $interface, $event
+            relay = %$client.relay, interface = $interface, unsaid = $unsaid, $event
         )
     };
 }
@@ -36,6 +38,8 @@ macro_rules! told {
 pub(super) struct Journal {
     site: Arc<Site>,
     counters: Arc<Counters>,
+    offers: Mutex<Throttle>,
+    refusals: Mutex<Throttle>,
     silence: Mutex<Throttle>,
     malformed: Mutex<Throttle>,
     trouble: Mutex<Throttle>,
@@ -47,6 +51,8 @@ impl Journal {
         Self {
             site,
             counters,
+            offers: throttle(OFFERS),
+            refusals: throttle(STRANGERS),
             silence: throttle(STRANGERS),
             malformed: throttle(STRANGERS),
             trouble: throttle(TROUBLE),
@@ -65,6 +71,17 @@ impl Journal {
         if !enabled!(Level::INFO) && trace.dropped.is_empty() {
             return;
         }
+        let throttle = match (reply.message, trace.message) {
+            (MessageType::Nak, _) => Some(&self.refusals),
+            (MessageType::Offer, _) | (_, Some(MessageType::Inform)) => Some(&self.offers),
+            _ => None,
+        };
+        // Only where lines were left out does a line say how many.
+        let unsaid = match throttle.map(pass) {
+            Some(None) => return,
+            Some(Some(unsaid)) => Some(unsaid).filter(|unsaid| *unsaid > 0),
+            None => None,
+        };
         let client = self.client(trace);
         if !trace.dropped.is_empty() {
             let options = &trace.dropped;
@@ -73,10 +90,10 @@ impl Journal {
         // What the client was about, or why it was refused.
         let reason = trace.refusal.or(trace.reason).unwrap_or("-");
         match (reply.message, trace.message) {
-            (MessageType::Offer, _) => told!("offer", client, reason, interface),
-            (MessageType::Nak, _) => told!("nak", client, reason, interface),
-            (_, Some(MessageType::Inform)) => told!("inform", client, reason, interface),
-            _ => told!("ack", client, reason, interface),
+            (MessageType::Offer, _) => told!("offer", client, reason, interface, unsaid),
+            (MessageType::Nak, _) => told!("nak", client, reason, interface, unsaid),
+            (_, Some(MessageType::Inform)) => told!("inform", client, reason, interface, unsaid),
+            _ => told!("ack", client, reason, interface, unsaid),
         }
     }
 
@@ -160,6 +177,17 @@ impl Journal {
         self.counters.count(Count::Overloaded);
         if let Some(unsaid) = pass(&self.trouble) {
             error!(unsaid, "too many leases wait for the disk: requests go unanswered");
+        }
+    }
+
+    /// More DISCOVERs came than could be served.
+    pub(super) fn shed(&self, discovers: u64) {
+        self.counters.add(Count::Shed, discovers);
+        if let Some(unsaid) = pass(&self.trouble) {
+            warn!(
+                discovers,
+                unsaid, "more clients ask than can be served: the newest have to ask again"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 //! One thread owns the core and all its sockets' receiving ends ([`worker`]). Replies that change no lease leave
 //! from there at once; those that do go to the lease writer's thread first and leave when their batch is durable.
 
+mod backlog;
 mod counters;
 mod journal;
 mod ports;

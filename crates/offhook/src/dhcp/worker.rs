@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use offhook_dhcp::{Arrival, Core, Decision, MessageType, Reply, Ticket, Trace};
 use offhook_model::{Lease, LeaseWrite, Site, Time};
-use offhook_net::{Datagram, Poller, Ready, Recovery, RecvBatch, recovery};
+use offhook_net::{Poller, Ready, Recovery, RecvBatch, recovery};
 use offhook_store::{Batch, Store, Writer};
 use tracing::{error, info};
 
 use super::WakeUp;
+use super::backlog::{Backlog, Message};
 use super::journal::Journal;
 use super::ports::Ports;
 use super::prober::{Held, Prober, Waiting};
@@ -22,6 +23,16 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often the prober's sockets are looked at, however busy the others are.
 const PROBING: Duration = Duration::from_millis(5);
+
+/// Messages decided about before the sockets are looked at again: some 100 µs, in which a boot storm does not fill
+/// even the smallest receive buffer.
+const STEP: usize = 8;
+
+/// Messages that come with one system call when there are as many.
+const BATCH: usize = 64;
+
+/// Times a socket is read from before some messages are decided about, should more come than anybody could take in.
+const RECEIVES: usize = 1024;
 
 /// What other threads tell the worker.
 #[derive(Debug)]
@@ -74,6 +85,7 @@ struct Worker {
     writer: Writer<Option<Pending>>,
     clock: Clock,
     ticked: Time,
+    backlog: Backlog,
     prober: Arc<Prober>,
     probed: Time,
     waiting: Waiting,
@@ -107,6 +119,7 @@ pub(super) fn run(
         writer,
         clock,
         ticked: clock.now(),
+        backlog: Backlog::new(),
         prober: Arc::clone(&prober),
         probed: Time::default(),
         waiting: Waiting::default(),
@@ -117,25 +130,22 @@ pub(super) fn run(
     descriptors.extend(prober.descriptors());
     worker.probe();
     loop {
-        let ready = poller.wait(&descriptors, Some(worker.patience())).unwrap_or_else(|error| {
-            error!(%error, "waiting for DHCP sockets failed");
-            std::thread::sleep(TICK);
-            Ready::default()
-        });
-        let mut go_on = worker.read_mail(&mail);
-        for (place, socket) in ports.sockets().iter().enumerate() {
-            if !ready.is_readable(place) {
-                continue;
-            }
-            match socket.recv_batch(&mut batch) {
-                Ok(_) => {
-                    // What a client sends after its ACK finds its lease settled: the mail was there first.
-                    go_on &= worker.read_mail(&mail);
-                    batch.iter().for_each(|datagram| worker.datagram(&datagram));
-                }
-                Err(error) if recovery(&error) == Recovery::Ignore => {}
-                Err(error) => worker.journal.receive_failed(&error),
-            }
+        if worker.backlog.is_empty() {
+            let ready =
+                poller.wait(&descriptors, Some(worker.patience())).unwrap_or_else(|error| {
+                    error!(%error, "waiting for DHCP sockets failed");
+                    std::thread::sleep(TICK);
+                    Ready::default()
+                });
+            worker.receive(&mut batch, |place| ready.is_readable(place));
+        } else {
+            worker.receive(&mut batch, |_| true);
+        }
+        // What a client sends after its ACK finds its lease settled: the mail was there first.
+        let go_on = worker.read_mail(&mail);
+        for _ in 0..STEP {
+            let Some(message) = worker.backlog.pop() else { break };
+            worker.message(&message);
         }
         worker.probe();
         worker.tick();
@@ -147,6 +157,35 @@ pub(super) fn run(
 }
 
 impl Worker {
+    /// Empties the sockets into the backlog, as far as there is room.
+    fn receive(&mut self, batch: &mut RecvBatch, is_readable: impl Fn(usize) -> bool) {
+        let ports = Arc::clone(&self.ports);
+        for (place, socket) in ports.sockets().iter().enumerate() {
+            for _ in 0..RECEIVES {
+                if !is_readable(place) || self.backlog.is_full() {
+                    break;
+                }
+                match socket.recv_batch(batch) {
+                    Ok(count) => {
+                        batch.iter().for_each(|datagram| self.backlog.push(&datagram));
+                        if count < BATCH {
+                            break;
+                        }
+                    }
+                    Err(error) if recovery(&error) == Recovery::Ignore => {}
+                    Err(error) => {
+                        self.journal.receive_failed(&error);
+                        break;
+                    }
+                }
+            }
+        }
+        match self.backlog.shed() {
+            0 => {}
+            shed => self.journal.shed(shed),
+        }
+    }
+
     /// Handles everything in the mailbox; false when it is time to stop.
     fn read_mail(&mut self, mail: &Receiver<Mail>) -> bool {
         loop {
@@ -194,6 +233,43 @@ impl Worker {
         }
     }
 
+    fn message(&mut self, message: &Message) {
+        let Some(link) = self.ports.link_of(message.interface, message.destination) else {
+            return;
+        };
+        let arrival = Arrival { link, source: message.source, destination: message.destination };
+        let Decision { reply, writes, ticket, hold, trace } =
+            self.core.handle(self.clock.now(), &arrival, &message.bytes);
+        let reply = match reply {
+            Ok(reply) => Some(reply),
+            // A RELEASE or DECLINE that was taken is told once it is durable.
+            Err(_) if ticket.is_some() => None,
+            Err(reason) => {
+                self.journal.silent(&trace, reason, &self.ports, link, message.source);
+                None
+            }
+        };
+        match ticket {
+            Some(ticket) => {
+                self.submit(writes, Pending { ticket, link, reply, trace, asked: None });
+            }
+            None => {
+                if let Some(reply) = reply
+                    .filter(|reply| !(self.storage_failed && reply.message == MessageType::Offer))
+                {
+                    match hold {
+                        Some(until) => {
+                            self.waiting.hold(Held { until, link, reply, trace });
+                            // The question it waits for goes out now, not when the offer is due.
+                            self.probed = Time::default();
+                        }
+                        None => send(&self.ports, &self.journal, link, &reply, &trace),
+                    }
+                }
+            }
+        }
+    }
+
     /// How long there is nothing to do but to listen.
     fn patience(&self) -> Duration {
         self.waiting.next(self.clock.now()).map_or(TICK, |next| next.min(TICK))
@@ -228,39 +304,6 @@ impl Worker {
         }
     }
 
-    fn datagram(&mut self, datagram: &Datagram<'_>) {
-        let Some(link) = self.ports.link_of(datagram.interface, datagram.destination) else {
-            return;
-        };
-        let arrival = Arrival { link, source: datagram.source, destination: datagram.destination };
-        let Decision { reply, writes, ticket, hold, trace } =
-            self.core.handle(self.clock.now(), &arrival, datagram.bytes);
-        let reply = match reply {
-            Ok(reply) => Some(reply),
-            // A RELEASE or DECLINE that was taken is told once it is durable.
-            Err(_) if ticket.is_some() => None,
-            Err(reason) => {
-                self.journal.silent(&trace, reason, &self.ports, link, datagram.source);
-                None
-            }
-        };
-        match ticket {
-            Some(ticket) => {
-                self.submit(writes, Pending { ticket, link, reply, trace, asked: None });
-            }
-            None => {
-                if let Some(reply) = reply
-                    .filter(|reply| !(self.storage_failed && reply.message == MessageType::Offer))
-                {
-                    match hold {
-                        Some(until) => self.waiting.hold(Held { until, link, reply, trace }),
-                        None => send(&self.ports, &self.journal, link, &reply, &trace),
-                    }
-                }
-            }
-        }
-    }
-
     fn submit(&mut self, writes: Vec<LeaseWrite>, pending: Pending) {
         let Err(full) = self.writer.submit(writes, Some(pending)) else { return };
         let why = full.to_string();
@@ -283,7 +326,11 @@ fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailb
         Ok(()) => {
             mailbox.post(Mail::Committed(tickets));
             journal.committed();
-            for done in pending {
+            for (place, done) in pending.into_iter().enumerate() {
+                if place % STEP == STEP - 1 {
+                    // On a single processor nobody empties the sockets meanwhile.
+                    std::thread::yield_now();
+                }
                 match (done.reply, done.asked) {
                     (Some(reply), _) => send(ports, journal, done.link, &reply, &done.trace),
                     (None, None) => journal.taken(&done.trace, ports, done.link),
