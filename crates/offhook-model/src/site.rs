@@ -82,7 +82,7 @@ impl Default for Dhcp {
             offer_hold: Duration::from_secs(30),
             subnet_selection: false,
             probe_wait: Duration::from_millis(100),
-            client_rate: 10,
+            client_rate: 100,
             circuit_rate: 0,
         }
     }
