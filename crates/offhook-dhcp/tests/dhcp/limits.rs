@@ -20,7 +20,9 @@ fn answered(server: &mut Server, message: &Message, times: usize) -> usize {
 
 #[test]
 fn a_client_that_sends_too_much_is_not_answered_and_others_are() {
-    let mut server = Server::lab();
+    let mut lab = site();
+    lab.dhcp.client_rate = 10;
+    let mut server = Server::new(lab);
     let message = Message::discover(mac(1));
     assert_eq!(answered(&mut server, &message, 100), 40);
     // Another identifier makes no other client of it.
