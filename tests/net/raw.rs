@@ -293,3 +293,19 @@ fn an_inform_is_answered_to_the_address_it_came_from() {
         }
     });
 }
+
+#[test]
+fn what_a_client_says_right_after_its_ack_finds_its_lease_settled() {
+    let lab = Lab::new();
+    let _server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        for n in 0..300 {
+            let (phone, xid) = (mac(2000 + n % 100), 2000 + 2 * n);
+            card.lease(phone, xid, &[]);
+            let wrong = Message::new(REQUEST, phone, xid + 1).with(50, [192, 168, 1, 1]);
+            let reply = card.ask(&wrong).unwrap_or_else(|| panic!("silence in round {n}"));
+            assert_eq!(reply.kind(), NAK, "round {n}");
+        }
+    });
+}
