@@ -71,6 +71,8 @@ pub(crate) fn site(
                         .collect::<Option<_>>()?,
                     provisioning: switchover.provisioning.value().cloned(),
                     sip: switchover.sip,
+                    health: switchover.health.clone(),
+                    order: switchover.order,
                     origin: report.origin(&switchover.span),
                 })
             })

@@ -83,6 +83,9 @@ fn a_wrong_value_of_every_key_is_told_what_would_be_right() {
             "[[class]]" => &["name = \"door\"", "oui = \"00:00:5e\""],
             "[[phone]]" => &["mac = \"00:90:8f:12:34:56\""],
             "[time]" => &["servers = \"10.250.1.6\""],
+            "[switchover]" => {
+                &["name = \"provision\"", "hosts = [\"one\", \"two\"]", "sip = { udp = 8060 }"]
+            }
             _ => &[],
         };
         let is_identity =
@@ -92,6 +95,10 @@ fn a_wrong_value_of_every_key_is_told_what_would_be_right() {
             if !is_identity {
                 text += &format!("{key}\n");
             }
+        }
+        if header == "[switchover]" {
+            text += "[[host]]\nname = \"one\"\naddress = \"10.250.1.151\"\n\
+                     [[host]]\nname = \"two\"\naddress = \"10.250.1.152\"\n";
         }
         text += "[[scope]]\nname = \"voice\"\nvlan = 100\nsubnet = \"10.250.1.0/24\"\n\
                  pools = \"10.250.1.20-10.250.1.29\"\nrouter = \"10.250.1.1\"\n";

@@ -379,6 +379,18 @@ fn the_defaults_that_the_reference_shows_are_those_of_the_program() {
         (said.serve, said.authoritative, said.probe, said.reserved_share, said.lease),
         (plain.serve, plain.authoritative, plain.probe, plain.reserved_share, plain.lease)
     );
+    // What `order` alone asks for is what the table shows.
+    let with_defaults = |text: &str| {
+        let lab = include_str!("../../../config/lab.toml");
+        let lab = lab.replace("sip = {", &format!("{text}\nsip = {{"));
+        let loaded = parse("lab.toml", Path::new(""), &lab, NOW, &Nothing);
+        loaded.site.expect("no errors").switchovers.remove(0)
+    };
+    let [said] = site.switchovers.as_slice() else { panic!("switchovers") };
+    let implied = with_defaults("order = \"active-first\"");
+    assert_eq!((said.order, &said.health), (implied.order, &implied.health));
+    assert_eq!(with_defaults("health = {}").health, said.health);
+    assert_eq!(with_defaults("").health, None);
     // The list beside it is part of the inventory.
     assert_eq!(site.phones.len(), 4);
 }

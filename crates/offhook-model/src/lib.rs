@@ -7,6 +7,7 @@
 mod class;
 mod client;
 mod event;
+mod health;
 mod lease;
 mod mac;
 mod name;
@@ -21,6 +22,7 @@ pub mod registry;
 pub use class::{BytesTest, Class, ClassId, Condition, Evidence, EvidenceKind, Phone, PhoneKey};
 pub use client::{ClientId, HardwareAddress};
 pub use event::Event;
+pub use health::{Health, Order, Probe};
 pub use lease::{Lease, LeaseState, LeaseWrite};
 pub use mac::{Mac, ParseMacError};
 pub use name::{DomainName, ParseNameError};

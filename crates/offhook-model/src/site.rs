@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Class, ClassId, DomainName, OptionRule, Origin, Phone, Scope, ScopeId};
+use crate::{Class, ClassId, DomainName, Health, OptionRule, Order, Origin, Phone, Scope, ScopeId};
 
 /// A site: one configuration file, checked, with everything derived that can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +132,10 @@ pub struct Switchover {
     pub provisioning: Option<Provisioning>,
     /// The ports of the SRV records.
     pub sip: SipPorts,
+    /// How its servers are watched; nobody asks them without it.
+    pub health: Option<Health>,
+    /// What their state does to the answers; anything but random only with `health`.
+    pub order: Order,
     /// The line that defines it.
     pub origin: Origin,
 }

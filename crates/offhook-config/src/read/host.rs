@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use offhook_model::{DomainName, Provisioning, SipPorts};
+use offhook_model::{DomainName, Health, Order, Provisioning, SipPorts};
 
+use super::health::{self, Ports};
 use crate::Code;
 use crate::names::{Names, Zone};
 use crate::report::{Problem, Span};
@@ -60,6 +61,8 @@ pub(crate) struct SwitchoverFacts {
     pub(crate) hosts: Field<List<(DomainName, Option<Ipv4Addr>)>>,
     pub(crate) provisioning: Field<Provisioning>,
     pub(crate) sip: SipPorts,
+    pub(crate) order: Order,
+    pub(crate) health: Option<Health>,
     pub(crate) span: Span,
 }
 
@@ -80,12 +83,13 @@ impl SwitchoverFacts {
         let provisioning = table.field("provisioning", |value| {
             provisioning(&value.table("[switchover] provisioning")?)
         });
-        let sip = table
-            .field("sip", |value| Some(sip(&value.table("[switchover] sip")?)))
-            .into_value()
-            .unwrap_or_default();
+        let sip = table.field("sip", |value| Some(sip(&value.table("[switchover] sip")?)));
+        let incomplete = provisioning.is_bad() || sip.is_bad();
+        let sip = sip.into_value().unwrap_or_default();
+        let ports = Ports { provisioning: provisioning.value(), sip: &sip, incomplete };
+        let (order, health) = health::read(table, &ports);
         table.finish();
-        Self { name, hosts, provisioning, sip, span: table.span.clone() }
+        Self { name, hosts, provisioning, sip, order, health, span: table.span.clone() }
     }
 }
 

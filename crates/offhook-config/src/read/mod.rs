@@ -3,6 +3,7 @@
 mod class;
 mod condition;
 mod dhcp;
+mod health;
 mod host;
 mod lease;
 mod network;

@@ -88,6 +88,8 @@ pub(crate) fn lab() -> Site {
             hosts: pair.iter().map(|&(label, address)| (name(label), address.into())).collect(),
             provisioning: Some(Provisioning { scheme: "http".into(), port: 8088 }),
             sip: SipPorts { udp: Some(8060), tcp: Some(8060), tls: Some(8061) },
+            health: None,
+            order: offhook_model::Order::Random,
             origin: Origin::default("test"),
         }],
         scopes: vec![scope("voice", "10.250.1.0/24"), scope("native", "10.0.0.0/24")],

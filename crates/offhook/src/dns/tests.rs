@@ -55,6 +55,8 @@ fn site(forward: &[(&str, Vec<SocketAddr>)]) -> Site {
             hosts: pair.iter().map(|&(host, address)| (name(host), address.into())).collect(),
             provisioning: None,
             sip: SipPorts { udp: Some(8060), tcp: Some(8060), tls: Some(8061) },
+            health: None,
+            order: offhook_model::Order::Random,
             origin,
         }],
         scopes: Vec::new(),
