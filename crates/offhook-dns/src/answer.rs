@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use rand::Rng;
-use rand::seq::SliceRandom;
 
 use crate::name::NameKey;
 use crate::nodes::{Found, Node, RrSet};
+use crate::order::{Order, shuffle};
 use crate::reply::{Question, Reply};
 use crate::request::{Ignored, Request};
 use crate::zones::{Zone, Zones};
@@ -90,8 +89,8 @@ impl Forward {
 
 /// Answers one message, as it came from the wire (over TCP: without its length).
 ///
-/// `rng` decides the order of records that are to be spread over clients: switchover pairs come in random order.
-pub fn answer(zones: &Zones, packet: &[u8], client: Client, rng: &mut impl Rng) -> Outcome {
+/// `order` decides the order of records that are to be spread over clients: switchover pairs come in random order.
+pub fn answer(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) -> Outcome {
     let request = match Request::read(packet) {
         Ok(request) => request,
         Err(ignored) => return Outcome::Ignore(ignored),
@@ -131,7 +130,7 @@ pub fn answer(zones: &Zones, packet: &[u8], client: Client, rng: &mut impl Rng) 
     match zones.find(&request.key) {
         (Found::Node(node), Some(zone)) => {
             reply.metadata.authoritative = question.qclass == CLASS_IN;
-            from_node(zones, zone, node, &question, &mut reply, rng);
+            from_node(zones, zone, node, &question, &mut reply, order);
             Outcome::Reply(reply)
         }
         (Found::Missing { .. }, Some(zone)) => {
@@ -160,7 +159,7 @@ fn from_node(
     node: &Node,
     question: &Question,
     reply: &mut Reply,
-    rng: &mut impl Rng,
+    order: &mut impl Order,
 ) {
     let set = match question.qtype {
         // RFC 8482 section 4.1: one record set is answer enough.
@@ -171,7 +170,7 @@ fn from_node(
         reply.authorities.push(zone.negative.clone());
         return;
     };
-    reply.answers = records(set, &question.name, rng);
+    reply.answers = records(set, &question.name, order);
     let mut targets: Vec<&Name> = Vec::new();
     for record in &reply.answers {
         let target = match &record.data {
@@ -187,21 +186,21 @@ fn from_node(
         let Some(node) = zones.nodes.node(NameKey::of(target).as_wire()) else { continue };
         for rtype in [RecordType::A, RecordType::AAAA] {
             if let Some(set) = node.rrset(rtype) {
-                reply.additionals.extend(records(set, target, rng));
+                reply.additionals.extend(records(set, target, order));
             }
         }
     }
 }
 
 /// A record set under the name it was asked by, in the order it is to be sent.
-fn records(set: &RrSet, owner: &Name, rng: &mut impl Rng) -> Vec<Record> {
+fn records(set: &RrSet, owner: &Name, order: &mut impl Order) -> Vec<Record> {
     let mut records: Vec<Record> = set
         .data
         .iter()
         .map(|data| Record::from_rdata(owner.clone(), set.ttl, data.clone()))
         .collect();
     if set.shuffled() {
-        records.shuffle(rng);
+        shuffle(&mut records, order);
     }
     records
 }

@@ -13,6 +13,7 @@ mod answer;
 mod build;
 mod name;
 mod nodes;
+mod order;
 mod reply;
 mod request;
 mod zones;
@@ -21,6 +22,7 @@ mod zones;
 mod tests;
 
 pub use answer::{Client, Forward, Outcome, Transport, answer};
+pub use order::Order;
 pub use reply::{Question, Reply};
 pub use request::Ignored;
 pub use zones::Zones;

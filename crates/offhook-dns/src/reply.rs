@@ -95,6 +95,35 @@ impl Reply {
     /// # Errors
     /// When a record cannot be written, which no record of ours is.
     pub fn encode(&self) -> Result<Vec<u8>, ProtoError> {
+        match &self.question {
+            Some(question) if question.name.iter().flatten().any(u8::is_ascii_uppercase) => {
+                self.encode_mixed_case(question)
+            }
+            _ => self.encode_lower_case(),
+        }
+    }
+
+    /// Everything but the question's name is written as if it had been asked in lower case: names are compressed
+    /// against it whatever its case, and the records of a name are the same octets for everybody who asks.
+    fn encode_mixed_case(&self, question: &Question) -> Result<Vec<u8>, ProtoError> {
+        let mut lower = self.clone();
+        let name = question.name.to_lowercase();
+        for record in lower.answers.iter_mut().filter(|record| record.name == name) {
+            record.name.clone_from(&name);
+        }
+        let mut as_asked = Vec::with_capacity(question.name.len() + 1);
+        question.name.emit(&mut BinEncoder::new(&mut as_asked))?;
+        if let Some(question) = &mut lower.question {
+            question.name = name;
+        }
+        let mut wire = lower.encode_lower_case()?;
+        if let Some(place) = wire.get_mut(HEADER..HEADER + as_asked.len()) {
+            place.copy_from_slice(&as_asked);
+        }
+        Ok(wire)
+    }
+
+    fn encode_lower_case(&self) -> Result<Vec<u8>, ProtoError> {
         let mut wire = Vec::with_capacity(512);
         let mut encoder = BinEncoder::new(&mut wire);
         let room = usize::from(self.limit) - if self.edns.is_some() { OPT } else { 0 };

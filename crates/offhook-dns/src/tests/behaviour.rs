@@ -156,6 +156,25 @@ fn names_match_in_any_case_and_keep_the_case_of_the_question() {
 }
 
 #[test]
+fn an_answer_to_mixed_case_is_that_to_lower_case_but_for_the_question() {
+    for (owner, qtype) in [
+        ("VM40ic1.LAB.vOIp", A),
+        ("NotHere.Lab.Voip", A),
+        ("_SIP._udp.laB.voip", SRV),
+        ("LAB.voip", ANY),
+        ("151.1.250.10.IN-ADDR.arpa", PTR),
+        ("EXAMPLE.com", A),
+    ] {
+        let mixed = Query::new(owner, qtype).opt(1232, 0, b"").ask_lab().wire;
+        let lower = Query::new(&owner.to_lowercase(), qtype).opt(1232, 0, b"").ask_lab().wire;
+        let name = wire_name(owner);
+        assert_eq!(mixed[12..12 + name.len()], name[..], "{owner}");
+        assert_eq!(mixed[12..].to_ascii_lowercase(), lower[12..].to_ascii_lowercase(), "{owner}");
+        assert_eq!(mixed[12 + name.len()..], lower[12 + name.len()..], "{owner}");
+    }
+}
+
+#[test]
 fn any_is_answered_with_one_record_set() {
     let reply = Query::new("vm40ic1.lab.voip", ANY).ask_lab();
     assert_eq!((reply.rcode, reply.data()), (NOERROR, vec!["10.250.1.151"]));
