@@ -43,6 +43,7 @@ pub(crate) fn site(
                 .collect(),
             ttl: facts.dns.ttl,
             negative_ttl: facts.dns.negative_ttl,
+            cache: facts.dns.cache,
         },
         tftp,
         hosts: facts

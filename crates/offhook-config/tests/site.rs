@@ -373,6 +373,7 @@ fn the_reference_is_without_errors() {
 fn the_defaults_that_the_reference_shows_are_those_of_the_program() {
     let site = config("offhook.reference.toml").site.expect("no errors");
     assert_eq!(site.dhcp, offhook_model::Dhcp::default());
+    assert_eq!(site.dns.cache, offhook_model::DnsCache::default());
     let [.., plain] = site.scopes.as_slice() else { panic!("scopes") };
     let said = &site.scopes[0];
     assert_eq!(

@@ -29,5 +29,5 @@ pub use name::{DomainName, ParseNameError};
 pub use option::{OptionRule, Origin, Send, Source};
 pub use range::{AddressRange, RangeError};
 pub use scope::{LeaseTimes, Pool, PoolUser, Scope, ScopeId, Serve};
-pub use site::{Dhcp, Dns, Host, Provisioning, SipPorts, Site, Switchover, Tftp};
+pub use site::{Dhcp, Dns, DnsCache, Host, Provisioning, SipPorts, Site, Switchover, Tftp};
 pub use time::Time;

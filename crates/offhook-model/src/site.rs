@@ -99,6 +99,44 @@ pub struct Dns {
     pub ttl: u32,
     /// How long they may keep "there is none" (RFC 2308); seconds, at most 60.
     pub negative_ttl: u32,
+    /// What is kept of other servers' answers.
+    pub cache: DnsCache,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            forward: BTreeMap::new(),
+            ttl: 300,
+            negative_ttl: 30,
+            cache: DnsCache::default(),
+        }
+    }
+}
+
+/// The cache of answers to forwarded questions: `[dns.cache]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsCache {
+    /// Answers that are kept, of 512 bytes each; a longer one counts as several. 0 keeps none.
+    pub entries: u32,
+    /// The longest time an answer is kept for, whatever its TTL says.
+    pub max_ttl: Duration,
+    /// The same for "there is none" (RFC 2308).
+    pub negative_ttl: Duration,
+    /// How long past its TTL an answer may still be given while no upstream answers (RFC 8767); 0 is never.
+    pub stale: Duration,
+}
+
+impl Default for DnsCache {
+    fn default() -> Self {
+        Self {
+            entries: 10_000,
+            max_ttl: Duration::from_secs(86_400),
+            negative_ttl: Duration::from_secs(60),
+            stale: Duration::from_secs(86_400),
+        }
+    }
 }
 
 /// The TFTP server of a site.

@@ -79,7 +79,7 @@ impl Opened {
         let (died, mut deaths) = mpsc::unbounded_channel();
         let kept = self.leases.len();
 
-        let zones = dns::spawn(self.dns, &site, told.clone());
+        let dns = dns::spawn(self.dns, &site, told.clone());
         let files = self
             .tftp
             .zip(site.tftp.as_ref())
@@ -97,7 +97,10 @@ impl Opened {
         };
         let control = self
             .control
-            .map(|bound| control::spawn(bound, dhcp.handle(), told))
+            .map(|bound| {
+                let servers = control::Servers { dhcp: dhcp.handle(), dns: dns.handle };
+                control::spawn(bound, servers, told)
+            })
             .and_then(|control| control.map_err(|error| no_control(&error)).ok());
         info!(site = %site.name, zone = %site.zone, scopes = site.scopes.len(), leases = kept, "serving");
         notify(sd_notify::NotifyState::Ready);
@@ -113,7 +116,7 @@ impl Opened {
             let _ = control.await;
         }
         let orderly = tokio::task::spawn_blocking(move || dhcp.stop()).await.unwrap_or(false);
-        let _ = zones.await;
+        let _ = dns.task.await;
         if let Some(files) = files {
             let _ = files.await;
         }

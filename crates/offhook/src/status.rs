@@ -92,7 +92,11 @@ fn text(status: &Status) -> String {
         }
     }
     let _ = writeln!(text, "\n{table}\n");
-    for (title, counts) in [("since the start", &status.counts), ("no reply", &status.silent)] {
+    for (title, counts) in [
+        ("since the start", &status.counts),
+        ("no reply", &status.silent),
+        ("DNS", &status.dns.counts),
+    ] {
         let counts: Vec<_> = counts
             .iter()
             .filter(|(_, times)| **times > 0)

@@ -3,6 +3,7 @@
 mod class;
 mod condition;
 mod dhcp;
+mod dns_cache;
 mod health;
 mod host;
 mod lease;

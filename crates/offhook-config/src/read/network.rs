@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use offhook_model::DomainName;
+use offhook_model::{DnsCache, DomainName};
 
+use super::dns_cache;
 use crate::Code;
 use crate::known::Offset;
 use crate::names::Names;
@@ -17,6 +18,7 @@ pub(crate) struct DnsFacts {
     pub(crate) forward: Vec<(Spanned<Option<DomainName>>, Vec<SocketAddr>)>,
     pub(crate) ttl: u32,
     pub(crate) negative_ttl: u32,
+    pub(crate) cache: DnsCache,
 }
 
 /// Seconds that a resolver may keep a record, unless the file says otherwise.
@@ -33,6 +35,7 @@ impl DnsFacts {
                 forward: Vec::new(),
                 ttl: TTL,
                 negative_ttl: NEGATIVE_TTL,
+                cache: DnsCache::default(),
             };
         };
         let listen = table.required("listen", "[\"10.250.1.5\"]", |value| {
@@ -42,12 +45,14 @@ impl DnsFacts {
         let seconds = |d: Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX);
         let ttl = table.field("ttl", |value| value.duration(1, 604_800)).into_value();
         let negative = table.field("negative_ttl", |value| value.duration(1, 60)).into_value();
+        let cache = dns_cache::read(&table);
         table.finish();
         Self {
             listen,
             forward: forward.into_value().unwrap_or_default(),
             ttl: ttl.map_or(TTL, seconds),
             negative_ttl: negative.map_or(NEGATIVE_TTL, seconds),
+            cache,
         }
     }
 }

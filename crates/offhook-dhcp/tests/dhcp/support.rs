@@ -138,7 +138,7 @@ pub(crate) fn site() -> Site {
         name: "lab".into(),
         zone: "lab.voip".parse().unwrap(),
         dhcp: offhook_model::Dhcp::default(),
-        dns: Dns { listen: Vec::new(), forward: Default::default(), ttl: 300, negative_ttl: 60 },
+        dns: Dns::default(),
         tftp: None,
         hosts: Vec::new(),
         switchovers: Vec::new(),

@@ -74,8 +74,8 @@ pub(crate) fn lab() -> Site {
                 Some(name("lab.local")),
                 vec!["10.250.0.2:53".parse().unwrap()],
             )]),
-            ttl: 300,
             negative_ttl: 45,
+            ..offhook_model::Dns::default()
         },
         tftp: None,
         hosts: pair

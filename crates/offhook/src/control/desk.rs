@@ -10,9 +10,12 @@ use offhook_dhcp::NoReply;
 use offhook_model::{LeaseState, Scope, Site, Time};
 
 use super::Failure;
-use super::protocol::{Ask, Filter, LeaseRecord, Reply, ScopeStatus, Status, StorageError};
-use super::server::Writer;
+use super::protocol::{
+    Ask, DnsStatus, Filter, LeaseRecord, Reply, ScopeStatus, Status, StorageError,
+};
+use super::server::{Servers, Writer};
 use crate::dhcp::{Count, Handle, NoAnswer, NotReleased, PAGE};
+use crate::dns;
 
 /// Why a question has no answer.
 enum Unanswered {
@@ -41,7 +44,8 @@ impl From<io::Error> for Unanswered {
 ///
 /// # Errors
 /// The client is gone.
-pub(super) async fn answer(ask: Ask, dhcp: &Handle, to: &mut Writer) -> io::Result<()> {
+pub(super) async fn answer(ask: Ask, servers: &Servers, to: &mut Writer) -> io::Result<()> {
+    let dhcp = &servers.dhcp;
     let answered = match ask {
         Ask::Leases(filter) => leases(&filter, dhcp, to).await,
         Ask::Release { address, mac } => match dhcp.release(address, mac).await {
@@ -55,7 +59,7 @@ pub(super) async fn answer(ask: Ask, dhcp: &Handle, to: &mut Writer) -> io::Resu
             }
             Err(error) => Err(error.into()),
         },
-        Ask::Status => match status(dhcp).await {
+        Ask::Status => match status(servers).await {
             Ok(status) => to.send(Reply::Status(Box::new(status))).await.map_err(Unanswered::Gone),
             Err(error) => Err(error.into()),
         },
@@ -145,7 +149,7 @@ fn not_released(address: Ipv4Addr, why: NotReleased) -> Failure {
     }
 }
 
-async fn status(dhcp: &Handle) -> Result<Status, NoAnswer> {
+async fn status(Servers { dhcp, dns }: &Servers) -> Result<Status, NoAnswer> {
     let overview = dhcp.overview().await?;
     let mut tally = Tally::new(&overview.site, overview.offered);
     let mut from = Some(0);
@@ -180,7 +184,16 @@ async fn status(dhcp: &Handle) -> Result<Status, NoAnswer> {
             .map(|what| (what.as_str().to_owned(), counters.of(what)))
             .collect(),
         silent: silent.filter(|(_, times)| *times > 0).collect(),
+        dns: dns_status(dns),
     })
+}
+
+fn dns_status(dns: &dns::Handle) -> DnsStatus {
+    let counts = dns::Count::ALL
+        .iter()
+        .map(|&what| (what.as_str().to_owned(), dns.counters().of(what)))
+        .collect();
+    DnsStatus { counts }
 }
 
 fn seconds(at: SystemTime) -> i64 {

@@ -195,6 +195,16 @@ pub(crate) struct Status {
     pub(crate) counts: BTreeMap<String, u64>,
     /// How often there was no reply since the start, by reason; reasons that never occurred are left out.
     pub(crate) silent: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub(crate) dns: DnsStatus,
+}
+
+/// The DNS server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DnsStatus {
+    /// How often what happened since the start.
+    pub(crate) counts: BTreeMap<String, u64>,
 }
 
 /// When leases could not be written, and why.

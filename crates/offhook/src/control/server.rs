@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::desk;
 use super::protocol::{LONGEST_REQUEST, Reply, Request, Response, VERSION, Versioned};
 use super::{Failure, SOCKET};
-use crate::dhcp::Handle;
+use crate::{dhcp, dns};
 
 /// Most connections served at a time; more wait.
 const CONNECTIONS: usize = 16;
@@ -60,13 +60,20 @@ impl Drop for Bound {
     }
 }
 
+/// Who is asked on behalf of clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Servers {
+    pub(crate) dhcp: dhcp::Handle,
+    pub(crate) dns: dns::Handle,
+}
+
 /// Serves until told to stop; the socket is gone once the task has ended. To be called inside of the runtime.
 ///
 /// # Errors
 /// The runtime does not take the socket.
 pub(crate) fn spawn(
     bound: Bound,
-    dhcp: Handle,
+    servers: Servers,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<JoinHandle<()>> {
     let listener = UnixListener::from_std(bound.listener.try_clone()?)?;
@@ -77,9 +84,9 @@ pub(crate) fn spawn(
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        let dhcp = dhcp.clone();
+                        let servers = servers.clone();
                         tokio::spawn(async move {
-                            if let Err(error) = connection(stream, &dhcp).await {
+                            if let Err(error) = connection(stream, &servers).await {
                                 debug!(%error, "a control connection ended early");
                             }
                             drop(place);
@@ -100,7 +107,7 @@ pub(crate) fn spawn(
     }))
 }
 
-async fn connection(stream: UnixStream, dhcp: &Handle) -> io::Result<()> {
+async fn connection(stream: UnixStream, servers: &Servers) -> io::Result<()> {
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut to = Writer { writer };
@@ -118,7 +125,7 @@ async fn connection(stream: UnixStream, dhcp: &Handle) -> io::Result<()> {
             return to.send(Reply::Failed(Failure::new(long))).await;
         }
         match read(&line) {
-            Ok(request) => desk::answer(request.ask, dhcp, &mut to).await?,
+            Ok(request) => desk::answer(request.ask, servers, &mut to).await?,
             Err(failure) => to.send(Reply::Failed(failure)).await?,
         }
     }

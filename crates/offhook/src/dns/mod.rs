@@ -5,6 +5,7 @@
 //! request to the same [`Service`], and so give the same answers.
 
 mod bind;
+mod counters;
 mod forward;
 mod service;
 mod tcp;
@@ -23,6 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info};
 
 pub(crate) use bind::{Bound, bind};
+pub(crate) use counters::{Count, Counters};
 
 use service::Service;
 
@@ -32,9 +34,30 @@ const RESTART_PAUSE: Duration = Duration::from_millis(200);
 /// The zones being served. Store a new snapshot, and the next request is answered from it.
 pub(crate) type SharedZones = Arc<ArcSwap<Zones>>;
 
+/// A DNS server that runs.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Ends once every socket is closed.
+    pub(crate) task: JoinHandle<()>,
+    pub(crate) handle: Handle,
+}
+
+/// What the rest of the program may ask of the DNS server.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    service: Arc<Service>,
+}
+
+impl Handle {
+    /// How often what happened.
+    pub(crate) fn counters(&self) -> &Counters {
+        self.service.counters()
+    }
+}
+
 /// Serves the zones of `site` until `shutdown` says `true` or its sender is gone. Must be called inside the
-/// runtime; the handle ends once every socket is closed.
-pub(crate) fn spawn(bound: Bound, site: &Site, shutdown: watch::Receiver<bool>) -> JoinHandle<()> {
+/// runtime.
+pub(crate) fn spawn(bound: Bound, site: &Site, shutdown: watch::Receiver<bool>) -> Server {
     // Seconds since 1970 grow with every start, as a serial must (RFC 1912 section 2.2).
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let zones = Zones::from_site(site, now.as_secs() as u32);
@@ -42,16 +65,13 @@ pub(crate) fn spawn(bound: Bound, site: &Site, shutdown: watch::Receiver<bool>) 
 }
 
 /// As [`spawn`], from a snapshot that may be swapped while it is served.
-pub(crate) fn serve(
-    bound: Bound,
-    zones: SharedZones,
-    shutdown: watch::Receiver<bool>,
-) -> JoinHandle<()> {
+pub(crate) fn serve(bound: Bound, zones: SharedZones, shutdown: watch::Receiver<bool>) -> Server {
     for address in bound.addresses() {
         info!(%address, "listening for DNS");
     }
     let service = Arc::new(Service::new(zones));
-    tokio::spawn(async move {
+    let handle = Handle { service: Arc::clone(&service) };
+    let task = tokio::spawn(async move {
         let mut listeners = JoinSet::new();
         for listener in bound.listeners {
             let udp = Arc::new(listener.udp);
@@ -66,7 +86,8 @@ pub(crate) fn serve(
             }));
         }
         listeners.join_all().await;
-    })
+    });
+    Server { task, handle }
 }
 
 /// Runs a listener, and starts it again when it ends before it was told to: a phone has no other resolver.

@@ -8,8 +8,8 @@ use hickory_proto::rr::RecordType;
 use offhook_dns::{Client, Forward, Outcome, Reply, Transport, answer};
 use tracing::{debug, info};
 
-use super::SharedZones;
 use super::forward::Forwarder;
+use super::{Count, Counters, SharedZones};
 use crate::log::Throttle;
 
 /// Log lines about refused updates, at most so many a second.
@@ -20,6 +20,7 @@ const UPDATE_LINES: u32 = 5;
 pub(super) struct Service {
     zones: SharedZones,
     forwarder: Forwarder,
+    counters: Counters,
     updates: Mutex<Throttle>,
 }
 
@@ -28,8 +29,13 @@ impl Service {
         Self {
             zones,
             forwarder: Forwarder::new(),
+            counters: Counters::new(),
             updates: Mutex::new(Throttle::new(UPDATE_LINES)),
         }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// What to do with a request from `peer`. Never waits.
@@ -51,6 +57,7 @@ impl Service {
         peer: SocketAddr,
         transport: Transport,
     ) -> Reply {
+        self.counters.count(Count::Forwarded);
         let reply = self.forwarder.ask(forward).await;
         self.log(&reply, peer, transport);
         reply

@@ -38,8 +38,7 @@ fn site(forward: &[(&str, Vec<SocketAddr>)]) -> Site {
                 .iter()
                 .map(|(zone, servers)| ((*zone != ".").then(|| name(zone)), servers.clone()))
                 .collect::<BTreeMap<_, _>>(),
-            ttl: 300,
-            negative_ttl: 30,
+            ..Dns::default()
         },
         tftp: None,
         hosts: pair
@@ -80,7 +79,7 @@ impl Running {
         let address = bound.addresses().next().unwrap();
         let zones = Arc::new(ArcSwap::from_pointee(Zones::from_site(site, 1)));
         let (shutdown, told) = watch::channel(false);
-        let task = serve(bound, Arc::clone(&zones), told);
+        let task = serve(bound, Arc::clone(&zones), told).task;
         Self { address, zones, shutdown, task }
     }
 
