@@ -91,6 +91,14 @@ impl Forward {
 ///
 /// `order` decides the order of records that are to be spread over clients: switchover pairs come in random order.
 pub fn answer(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) -> Outcome {
+    let mut outcome = decide(zones, packet, client, order);
+    if let Outcome::Reply(reply) = &mut outcome {
+        reply.stamp(zones.serial);
+    }
+    outcome
+}
+
+fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) -> Outcome {
     let request = match Request::read(packet) {
         Ok(request) => request,
         Err(ignored) => return Outcome::Ignore(ignored),

@@ -48,7 +48,12 @@ impl Zones {
             build.host(name, address);
         }
         build.switchovers(site);
-        Zones { zones: build.zones, nodes: build.nodes, upstreams: upstreams(site) }
+        Zones {
+            serial,
+            zones: build.zones.into(),
+            nodes: Arc::new(build.nodes),
+            upstreams: Arc::new(upstreams(site)),
+        }
     }
 }
 

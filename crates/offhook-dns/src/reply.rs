@@ -1,7 +1,7 @@
 //! An answer, and its wire form.
 
 use hickory_proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::{Name, Record};
+use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 use hickory_proto::{ProtoError, op::Message};
 
@@ -76,6 +76,15 @@ impl Reply {
     pub(crate) fn with(mut self, code: ResponseCode) -> Self {
         self.metadata.response_code = code;
         self
+    }
+
+    /// Gives our SOA records the serial of the snapshot: they are built once, and the serial changes often.
+    pub(crate) fn stamp(&mut self, serial: u32) {
+        for record in self.answers.iter_mut().chain(&mut self.authorities) {
+            if let RData::SOA(soa) = &mut record.data {
+                soa.serial = serial;
+            }
+        }
     }
 
     /// Takes over what an upstream answered; flags, question and OPT stay ours.

@@ -11,12 +11,14 @@ use crate::name::{NameKey, suffixes};
 use crate::nodes::{Found, Nodes};
 
 /// Everything this server answers: its own zones, and whom it asks for the others. Immutable; a change makes a
-/// new one, which shares with the old what did not change.
+/// new one, which shares with the old what did not change: a clone costs a few reference counts.
 #[derive(Clone, Debug)]
 pub struct Zones {
-    pub(crate) zones: Vec<Zone>,
-    pub(crate) nodes: Nodes,
-    pub(crate) upstreams: Upstreams,
+    /// Of every SOA record sent; what the records themselves say does not count.
+    pub(crate) serial: u32,
+    pub(crate) zones: Arc<[Zone]>,
+    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) upstreams: Arc<Upstreams>,
 }
 
 /// A zone we are authoritative for.
@@ -31,6 +33,16 @@ impl Zones {
     /// The apexes of the zones we are authoritative for, in presentation form, the forward zone first.
     pub fn apexes(&self) -> impl Iterator<Item = String> {
         self.zones.iter().map(|zone| zone.apex.to_ascii())
+    }
+
+    /// The serial of every zone.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// The same zones with another serial: what a change of them must have.
+    pub fn set_serial(&mut self, serial: u32) {
+        self.serial = serial;
     }
 
     /// Where a name in lower-case wire form is, with the zone it is in.

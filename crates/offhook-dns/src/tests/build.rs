@@ -106,7 +106,8 @@ fn a_changed_copy_of_a_large_zone_leaves_the_original_alone() {
     let mut changed = zones.clone();
     let name = hickory_proto::rr::Name::from_ascii("new.lab.voip.").unwrap();
     let data = hickory_proto::rr::rdata::A::new(10, 250, 1, 33);
-    assert!(changed.nodes.add(&name, 60, hickory_proto::rr::RData::A(data)));
+    let nodes = std::sync::Arc::make_mut(&mut changed.nodes);
+    assert!(nodes.add(&name, 60, hickory_proto::rr::RData::A(data)));
     assert_eq!(Query::new("new.lab.voip", A).ask(&changed).data(), ["10.250.1.33"]);
     assert_eq!(Query::new("new.lab.voip", A).ask(&zones).rcode, NXDOMAIN);
     assert_eq!(Query::new("phone19999.lab.voip", A).ask(&changed).answers.len(), 1);

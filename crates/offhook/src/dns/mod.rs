@@ -7,6 +7,7 @@
 mod bind;
 mod counters;
 mod forward;
+mod publish;
 mod service;
 mod tcp;
 #[cfg(test)]
@@ -14,9 +15,8 @@ mod tests;
 mod udp;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use offhook_dns::Zones;
 use offhook_model::Site;
 use tokio::sync::watch;
@@ -25,14 +25,12 @@ use tracing::{error, info};
 
 pub(crate) use bind::{Bound, bind};
 pub(crate) use counters::{Count, Counters};
+pub(crate) use publish::Publisher;
 
 use service::Service;
 
 /// How long to wait before a listener that ended unasked is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
-
-/// The zones being served. Store a new snapshot, and the next request is answered from it.
-pub(crate) type SharedZones = Arc<ArcSwap<Zones>>;
 
 /// A DNS server that runs.
 #[derive(Debug)]
@@ -55,17 +53,18 @@ impl Handle {
     }
 }
 
-/// Serves the zones of `site` until `shutdown` says `true` or its sender is gone. Must be called inside the
-/// runtime.
-pub(crate) fn spawn(bound: Bound, site: &Site, shutdown: watch::Receiver<bool>) -> Server {
-    // Seconds since 1970 grow with every start, as a serial must (RFC 1912 section 2.2).
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let zones = Zones::from_site(site, now.as_secs() as u32);
-    serve(bound, Arc::new(ArcSwap::from_pointee(zones)), shutdown)
+/// The zones of `site`, to be served and to be changed.
+pub(crate) fn publish(site: &Site) -> Arc<Publisher> {
+    Arc::new(Publisher::new(Zones::from_site(site, 0)))
 }
 
-/// As [`spawn`], from a snapshot that may be swapped while it is served.
-pub(crate) fn serve(bound: Bound, zones: SharedZones, shutdown: watch::Receiver<bool>) -> Server {
+/// Serves what `zones` publishes until `shutdown` says `true` or its sender is gone. Must be called inside the
+/// runtime.
+pub(crate) fn spawn(
+    bound: Bound,
+    zones: Arc<Publisher>,
+    shutdown: watch::Receiver<bool>,
+) -> Server {
     for address in bound.addresses() {
         info!(%address, "listening for DNS");
     }

@@ -1,7 +1,7 @@
 //! What both protocols share: the zones, the upstreams, the log.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_proto::op::OpCode;
 use hickory_proto::rr::RecordType;
@@ -9,7 +9,8 @@ use offhook_dns::{Client, Forward, Outcome, Reply, Transport, answer};
 use tracing::{debug, info};
 
 use super::forward::Forwarder;
-use super::{Count, Counters, SharedZones};
+use super::publish::Publisher;
+use super::{Count, Counters};
 use crate::log::Throttle;
 
 /// Log lines about refused updates, at most so many a second.
@@ -18,14 +19,14 @@ const UPDATE_LINES: u32 = 5;
 /// Answers requests, whatever they came over.
 #[derive(Debug)]
 pub(super) struct Service {
-    zones: SharedZones,
+    zones: Arc<Publisher>,
     forwarder: Forwarder,
     counters: Counters,
     updates: Mutex<Throttle>,
 }
 
 impl Service {
-    pub(super) fn new(zones: SharedZones) -> Self {
+    pub(super) fn new(zones: Arc<Publisher>) -> Self {
         Self {
             zones,
             forwarder: Forwarder::new(),
@@ -41,7 +42,7 @@ impl Service {
     /// What to do with a request from `peer`. Never waits.
     pub(super) fn decide(&self, packet: &[u8], peer: SocketAddr, transport: Transport) -> Outcome {
         let client = Client { address: peer.ip(), transport };
-        let outcome = answer(&self.zones.load(), packet, client, &mut rand::rng());
+        let outcome = answer(&self.zones.current(), packet, client, &mut rand::rng());
         match &outcome {
             Outcome::Reply(reply) => self.log(reply, peer, transport),
             Outcome::Ignore(reason) => debug!(client = %peer, %reason, "ignored"),

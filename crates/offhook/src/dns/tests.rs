@@ -6,7 +6,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -17,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Bound, SharedZones, bind, serve};
+use super::{Bound, Publisher, bind, spawn};
 
 const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -68,7 +67,7 @@ fn site(forward: &[(&str, Vec<SocketAddr>)]) -> Site {
 /// A server on a port of its own, ended with the test.
 struct Running {
     address: SocketAddr,
-    zones: SharedZones,
+    zones: Arc<Publisher>,
     shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -77,9 +76,9 @@ impl Running {
     fn start(site: &Site) -> Self {
         let bound = bound();
         let address = bound.addresses().next().unwrap();
-        let zones = Arc::new(ArcSwap::from_pointee(Zones::from_site(site, 1)));
+        let zones = super::publish(site);
         let (shutdown, told) = watch::channel(false);
-        let task = serve(bound, Arc::clone(&zones), told).task;
+        let task = spawn(bound, Arc::clone(&zones), told).task;
         Self { address, zones, shutdown, task }
     }
 
@@ -285,7 +284,13 @@ async fn a_swapped_snapshot_is_what_the_next_query_sees() {
     assert_eq!(server.udp(&question).await.metadata.response_code, ResponseCode::NXDomain);
     let mut changed = site(&[]);
     changed.hosts[0].name = name("late.lab.voip");
-    server.zones.store(Arc::new(Zones::from_site(&changed, 2)));
+    let before = server.zones.current().serial();
+    server.zones.change(|zones| {
+        *zones = Zones::from_site(&changed, 0);
+        true
+    });
+    assert!(server.zones.current().serial() > before);
+    assert!(!server.zones.change(|_| false));
     assert_eq!(addresses(&server.udp(&question).await).len(), 1);
     assert_eq!(addresses(&server.tcp(&question).await).len(), 1);
 }
