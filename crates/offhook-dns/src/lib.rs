@@ -18,6 +18,8 @@ mod reply;
 mod request;
 mod zones;
 
+pub mod health;
+
 #[cfg(test)]
 mod tests;
 
