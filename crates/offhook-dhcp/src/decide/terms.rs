@@ -23,8 +23,8 @@ impl Times {
     /// What a client gets. `known` is whether it was recognised as a phone, by its class or from the inventory;
     /// `wish` is option 51, seconds.
     ///
-    /// A phone that is to move on to the voice scope gets that scope's `phone_lease`, whatever its class says: it is
-    /// not to stay. A class beats its scope in all else.
+    /// A phone that is to move on to the voice scope gets that scope's `phone_lease`, and no longer one whatever its
+    /// class says or it asks for: it is not to stay. A class beats its scope in all else.
     pub(crate) fn new(
         scope: &Scope,
         class: Option<&Class>,
@@ -39,6 +39,7 @@ impl Times {
         let lease = match wish {
             Some(wish) => {
                 let longest = said(|times| times.max).unwrap_or(usual);
+                let longest = moving_on.map_or(longest, |short| short.min(longest));
                 let shortest = said(|times| times.min).unwrap_or(SHORTEST_WISH);
                 Duration::from_secs(wish.into()).max(shortest).min(longest)
             }

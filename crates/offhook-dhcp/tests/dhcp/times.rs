@@ -108,6 +108,33 @@ fn recognised_phones_get_a_short_lease_where_they_are_to_move_on() {
 }
 
 #[test]
+fn a_phone_that_is_to_move_on_gets_no_longer_lease_by_asking_for_one() {
+    let mut lab = with_class(|class| {
+        class.times = LeaseTimes { min: secs(600), max: secs(86400), ..Default::default() };
+    });
+    lab.scopes[1].phone_lease = secs(300);
+    lab.scopes[1].times.max = secs(86400);
+    lab.phones.push(phone(mac(7), None, Vec::new()));
+    let mut server = Server::new(lab);
+    for (message, wish, lease) in [
+        (phone_440(), 36_000_u32, 300),
+        (phone_440(), u32::MAX, 300),
+        (phone_440(), 200, 300),
+        (plain(7), 36_000, 300),
+        (plain(7), 200, 200),
+        (plain(2), 36_000, 36_000),
+    ] {
+        let ack = server.lease(ON_NATIVE, &message.with(51, wish.to_be_bytes()));
+        assert_eq!(seconds(&ack, 51), lease, "asked for {wish}");
+    }
+    // A bound that is shorter still holds for phones as well.
+    let mut lab = (*server.site).clone();
+    lab.scopes[1].times.max = secs(100);
+    let ack = Server::new(lab).lease(ON_NATIVE, &plain(7).with(51, [0, 0, 255, 255]));
+    assert_eq!(seconds(&ack, 51), 100);
+}
+
+#[test]
 fn an_inform_is_told_no_times() {
     let mut server = Server::new(with_class(|class| class.times.renew = secs(600)));
     let ack =
