@@ -453,3 +453,41 @@ fn a_phone_is_known_by_one_of_four_things() {
     assert_eq!(codes(&format!("{LAB}\n{two}")), ["bad-choice"]);
     assert_eq!(codes(&format!("{LAB}\n[[phone]]\nname = \"a\"\n")), ["missing-key"]);
 }
+
+#[test]
+fn a_class_whose_match_finds_polycom_phones_must_not_send_them_to_tftp() {
+    let class = |condition: &str, gives: &str| {
+        format!("{LAB}\n[[class]]\nname = \"ours\"\nmatch = {condition}\n{gives}\n")
+    };
+    let tftp = "options = { tftp-server-name = \"10.0.0.11\" }";
+    for condition in [
+        "{ polycom = { part = \"VVX*\" } }",
+        "{ vendor_class = \"PolycomVVX-VVX_410-UA\" }",
+        "{ vendor_class = \"poly*\" }",
+        "{ vendor_class = { prefix = \"Poly\" } }",
+        "{ vendor_class = { prefix = { hex = \"00 00 36 3d 6f\" } } }",
+        "{ vendor_class = [\"440HD\", \"VVX*\"], scope = \"voice\" }",
+        "{ mac = \"00:04:f2:11\" }",
+        "{ vendor_class_of = { enterprise = 13885, present = true } }",
+        "{ all = [{ relay = true }, { any = [{ user_class = \"x\" }, { mac = \"64:16:7f\" }] }] }",
+    ] {
+        for gives in [tftp, "gives = [\"tftp-server-name\"]", "gives = [\"vlan-id\"]"] {
+            assert_eq!(
+                codes(&class(condition, gives)),
+                ["tftp-for-polycom"],
+                "{condition} {gives}"
+            );
+        }
+        assert_eq!(codes(&class(condition, "gives = [\"provisioning-url\"]")), [""; 0]);
+    }
+    for condition in [
+        "{ vendor_class = \"440HD\" }",
+        "{ vendor_class = \"S*\" }",
+        "{ vendor_class = true }",
+        "{ not = { vendor_class = \"Polycom*\" } }",
+        "{ mac = \"00:90:8f\" }",
+        "{ host_name = \"Polycom*\" }",
+    ] {
+        assert_eq!(codes(&class(condition, tftp)), [""; 0], "{condition}");
+    }
+}

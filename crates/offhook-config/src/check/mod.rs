@@ -6,6 +6,7 @@ mod firmware;
 mod lease;
 mod options;
 mod phones;
+mod polycom;
 mod pools;
 mod scopes;
 mod servers;
@@ -41,6 +42,7 @@ pub(crate) fn all(
     shared::check(&context);
     pools::check(&context);
     options::check(&context);
+    polycom::check(&context);
     phones::check(&context);
     firmware::check(&context, base, files);
 }

@@ -1,13 +1,12 @@
-//! Options at the wrong level: 4 with 42, 132 in a voice scope, TFTP for Polycom, vendors' codes for all.
+//! Options at the wrong level: 4 with 42, 132 in a voice scope, vendors' codes for all.
 
 use std::collections::BTreeSet;
 
-use offhook_model::{Evidence, PhoneKey, Send, Source, registry};
+use offhook_model::{Send, registry};
 
 use super::Context;
 use crate::Code;
 use crate::options::Explicit;
-use crate::read::{ClassFacts, PhoneFacts};
 use crate::report::{Problem, Span};
 
 pub(super) fn check(context: &Context<'_>) {
@@ -21,12 +20,6 @@ pub(super) fn check(context: &Context<'_>) {
         }
     }
     vlan_in_voice_scope(context);
-    for class in &context.facts.classes {
-        polycom_class(context, class);
-    }
-    for phone in &context.facts.phones {
-        polycom_phone(context, phone);
-    }
 }
 
 /// Levels of options that one client may get together, least specific first.
@@ -152,87 +145,5 @@ fn vlan_in_voice_scope(context: &Context<'_>) {
         .chain([&facts.options]);
     for option in general.flatten() {
         report(option, &vlan.span, hint.clone());
-    }
-}
-
-/// The class of the catalogue that must have neither 66, 67 nor 132.
-fn polycom<'c>(context: &Context<'c>) -> Option<&'c ClassFacts> {
-    context.catalogue.iter().find(|class| class.is_named("Polycom"))
-}
-
-const NOT_FOR_POLYCOM: [u8; 3] = [66, 67, 132];
-
-fn tftp_for_polycom(context: &Context<'_>, span: &Span, code: u8, whose: &str) {
-    context.report.push(
-        Problem::error(
-            Code::TftpForPolycom,
-            span,
-            format!("option {code} is not for Polycom phones, and {whose}"),
-        )
-        .label("Polycom phones are provisioned by option 160 alone")
-        .hint("leave it out"),
-    );
-}
-
-fn polycom_class(context: &Context<'_>, class: &ClassFacts) {
-    let Some(polycom) = polycom(context) else { return };
-    let name = class.name.value().map_or("?", String::as_str);
-    let is_it = class.is_named_as(polycom);
-    let alike = class.evidence().any(|own| polycom.evidence().any(|other| alike(own, other)));
-    if !is_it && !alike {
-        return;
-    }
-    let whose =
-        if is_it { "this is their class".to_owned() } else { format!("`{name}` matches them") };
-    for option in &class.options {
-        if NOT_FOR_POLYCOM.contains(&option.rule.code) && option.rule.send != Send::Never {
-            tftp_for_polycom(context, &option.span, option.rule.code, &whose);
-        }
-    }
-    let Some(gives) = &class.gives else { return };
-    // What is the catalogue's has no place in this file.
-    let stated = matches!(gives.origin.source, Source::Config(_));
-    for code in &gives.codes {
-        if NOT_FOR_POLYCOM.contains(&code.value) {
-            let span = if stated { &code.span } else { &class.span };
-            tftp_for_polycom(context, span, code.value, &whose);
-        }
-    }
-}
-
-/// Whether a client that shows `own` may be one that shows `other`.
-fn alike(own: &Evidence, other: &Evidence) -> bool {
-    let starts = |text: &[u8], prefix: &[u8]| {
-        text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
-    match (own, other) {
-        (
-            Evidence::VendorClass(text) | Evidence::VendorClassPrefix(text),
-            Evidence::VendorClassPrefix(prefix),
-        ) => starts(text, prefix),
-        (Evidence::Oui(own), Evidence::Oui(other)) => own == other,
-        (
-            Evidence::VendorClassBinary { enterprise: own },
-            Evidence::VendorClassBinary { enterprise: other },
-        ) => own == other,
-        _ => false,
-    }
-}
-
-fn polycom_phone(context: &Context<'_>, phone: &PhoneFacts) {
-    let Some(polycom) = polycom(context) else { return };
-    let whose = match (phone.class.value(), phone.key.as_ref().map(|key| &key.value)) {
-        (Some(class), _) if polycom.is_named(class) => "this phone is of their class",
-        (None, Some(PhoneKey::Mac(mac)))
-            if polycom.evidence().any(|e| *e == Evidence::Oui(mac.oui())) =>
-        {
-            "this is one by its MAC address"
-        }
-        _ => return,
-    };
-    for option in &phone.options {
-        if NOT_FOR_POLYCOM.contains(&option.rule.code) && option.rule.send != Send::Never {
-            tftp_for_polycom(context, &option.span, option.rule.code, whose);
-        }
     }
 }
