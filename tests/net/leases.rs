@@ -71,7 +71,7 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
         let card = Card::open("eth0");
         let phone = card.lease(mac(1), 1, &[(60, b"440HD"), (12, b"reception")]).yiaddr();
         let id = [&[0xff, 1, 2][..], b"pc"].concat();
-        let pc = card.lease(mac(2), 2, &[(61, &id), (12, b"caf\xe9\x1b[2J")]).yiaddr();
+        let pc = card.lease(mac(2), 2, &[(61, &id), (12, b"caf\xe9 \xc3\xa9\x1b[2J")]).yiaddr();
         [phone.to_string(), pc.to_string()]
     });
     let native = lab.client(Vlan::Native).enter(|| {
@@ -98,7 +98,7 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
     }
     let pc = all.iter().find(|lease| lease["address"] == voice[1].as_str()).unwrap();
     assert_eq!(pc["client_id"], "ff01027063");
-    assert_eq!(pc["host_name"], "caf\\xe9\\x1b[2J");
+    assert_eq!(pc["host_name"], "caf\\xe9 é\u{1b}[2J", "what is text is as it is");
 
     assert_eq!(addresses(&list(&lab, &["--scope", "native"])), [&native]);
     assert_eq!(addresses(&list(&lab, &["--family", "440hd"])), [&voice[0]]);

@@ -114,7 +114,8 @@ pub(crate) struct LeaseRecord {
     pub(crate) client_id: Option<String>,
     pub(crate) scope: String,
     pub(crate) family: Option<String>,
-    /// Option 12; whatever is not printable ASCII is escaped, for clients write what they like.
+    /// Option 12 as text; bytes that are none are escaped (`\xe9`), and nothing else: whoever prints it takes care of
+    /// the rest, for clients write what they like.
     pub(crate) host_name: Option<String>,
     pub(crate) state: State,
     /// When it was last acknowledged (or declined, or released); milliseconds since the Unix epoch.
@@ -158,7 +159,7 @@ impl LeaseRecord {
             },
             scope: lease.scope.to_string(),
             family: lease.class.as_deref().map(str::to_owned),
-            host_name: lease.host_name.as_deref().map(|name| name.escape_ascii().to_string()),
+            host_name: lease.host_name.as_deref().map(text),
             state: match lease.state {
                 LeaseState::Bound if now < lease.expires => State::Bound,
                 LeaseState::Bound => State::Expired,
@@ -169,6 +170,15 @@ impl LeaseRecord {
             expires: lease.expires.as_millis(),
         }
     }
+}
+
+/// Bytes as text, as far as they are UTF-8.
+fn text(bytes: &[u8]) -> String {
+    let chunks = bytes.utf8_chunks();
+    chunks.fold(String::new(), |text, chunk| {
+        let invalid: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        text + chunk.valid() + &invalid
+    })
 }
 
 /// How the server is.

@@ -1,12 +1,14 @@
 //! `offhook leases reserve`: a lease as a `[[phone]]` of the configuration.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use offhook_model::Mac;
 
 use super::append::append;
+use super::row::printable;
 use super::source::Source;
 use super::{Stop, Target};
 use crate::control::{Failure, LeaseRecord, State};
@@ -23,13 +25,12 @@ pub(super) fn reserve(
     let mut seen = HashSet::new();
     for target in targets {
         let leases = source.collect(&target.filter())?;
-        let (mac, lease) = choose(*target, leases)?;
-        if !seen.insert(mac) {
-            return Err(
-                Failure::new(format!("{mac} is named twice: a phone keeps one address")).into()
-            );
+        let (key, lease) = choose(*target, leases)?;
+        if !seen.insert(key.clone()) {
+            let failure = Failure::new(format!("{key} is named twice: a phone keeps one address"));
+            return Err(failure.into());
         }
-        blocks.push(block(mac, &lease));
+        blocks.push(block(&key, &lease));
     }
     let text = blocks.join("\n");
     if let Some(file) = file {
@@ -45,7 +46,7 @@ pub(super) fn reserve(
 }
 
 /// The lease that is meant: one that is live, else the latest there was.
-fn choose(target: Target, leases: Vec<LeaseRecord>) -> Result<(Mac, LeaseRecord), Failure> {
+fn choose(target: Target, leases: Vec<LeaseRecord>) -> Result<(Key, LeaseRecord), Failure> {
     let bound: Vec<_> = leases.iter().filter(|lease| lease.state == State::Bound).collect();
     if let [_, _, ..] = bound.as_slice() {
         let each = |lease: &&LeaseRecord| format!("{} in scope {}", lease.address, lease.scope);
@@ -64,24 +65,55 @@ fn choose(target: Target, leases: Vec<LeaseRecord>) -> Result<(Mac, LeaseRecord)
                 .hint("`offhook leases --all` lists every address and who had it last")
         });
     };
-    let mac = lease.mac.parse().map_err(|_| {
+    let key = Key::of(lease).ok_or_else(|| {
         let LeaseRecord { address, mac, .. } = lease;
         Failure::new(format!("{address} is leased to {mac}, which is no Ethernet address"))
-            .hint("a phone of the inventory is known by its MAC address")
+            .hint("a phone of the inventory is known by its MAC address or its client identifier")
     })?;
-    Ok((mac, lease.clone()))
+    Ok((key, lease.clone()))
 }
 
-fn block(mac: Mac, lease: &LeaseRecord) -> String {
+/// What the phone will be known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Mac(Mac),
+    /// Option 61, in hex.
+    ClientId(String),
+}
+
+impl Key {
+    /// The client identifier where the phone sends one that is more than its MAC address again: that is what the lease
+    /// belongs to (RFC 2131, 4.2). Else the MAC address, which boot loaders that send no identifier have as well.
+    fn of(lease: &LeaseRecord) -> Option<Self> {
+        let mac = lease.mac.parse::<Mac>().ok();
+        let plain = mac.map(|mac| format!("01{}", mac.plain()));
+        match &lease.client_id {
+            Some(id) if plain.as_ref() != Some(id) => Some(Self::ClientId(id.clone())),
+            _ => mac.map(Self::Mac),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mac(mac) => mac.fmt(f),
+            Self::ClientId(id) => write!(f, "the client {id}"),
+        }
+    }
+}
+
+fn block(key: &Key, lease: &LeaseRecord) -> String {
+    let LeaseRecord { address, mac, scope, .. } = lease;
     let family = lease.family.as_deref().unwrap_or("of no known family");
     // Escaped, so that it ends with the line.
-    let host = lease.host_name.as_deref().map(|name| format!(", host name {name}"));
-    format!(
-        "# {family} in scope {}{}\n[[phone]]\nmac = \"{mac}\"\naddress = \"{}\"\n",
-        lease.scope,
-        host.unwrap_or_default(),
-        lease.address
-    )
+    let host = lease.host_name.as_deref().map(|name| format!(", host name {}", printable(name)));
+    let host = host.unwrap_or_default();
+    let (key, mac) = match key {
+        Key::Mac(mac) => (format!("mac = \"{mac}\""), String::new()),
+        Key::ClientId(id) => (format!("client_id = {{ hex = \"{id}\" }}"), format!(", {mac}")),
+    };
+    format!("# {family} in scope {scope}{mac}{host}\n[[phone]]\n{key}\naddress = \"{address}\"\n")
 }
 
 #[cfg(test)]
@@ -95,11 +127,25 @@ mod tests {
 
     #[test]
     fn a_block_says_what_the_configuration_needs() {
-        let (mac, lease) = choose(phone(), vec![record(20)]).unwrap();
+        let block = |lease: LeaseRecord| {
+            let (key, lease) = choose(phone(), vec![lease]).unwrap();
+            super::block(&key, &lease)
+        };
+        let by_mac = "# 440HD in scope voice, host name reception\n[[phone]]\nmac = \"00:90:8f:12:34:14\"\n\
+             address = \"10.250.1.20\"\n";
+        let with = |id: &str| LeaseRecord { client_id: Some(id.to_owned()), ..record(20) };
+        assert_eq!(block(record(20)), by_mac);
+        assert_eq!(block(with("0100908f123414")), by_mac, "says nothing else than the MAC address");
         assert_eq!(
-            block(mac, &lease),
-            "# 440HD in scope voice, host name reception\n[[phone]]\nmac = \"00:90:8f:12:34:14\"\n\
-             address = \"10.250.1.20\"\n"
+            block(with("ff01027063")),
+            "# 440HD in scope voice, 00:90:8f:12:34:14, host name reception\n[[phone]]\n\
+             client_id = { hex = \"ff01027063\" }\naddress = \"10.250.1.20\"\n"
+        );
+        let odd = LeaseRecord { mac: "32/0011".to_owned(), ..with("ff01") };
+        assert!(block(odd).contains("client_id = { hex = \"ff01\" }"));
+        let name = LeaseRecord { host_name: Some("x\n[[host]]".to_owned()), ..record(20) };
+        assert!(
+            block(name).starts_with("# 440HD in scope voice, host name x\\n[[host]]\n[[phone]]\n")
         );
     }
 

@@ -40,9 +40,10 @@ impl Row {
         }
     }
 
-    /// The same with nothing a spreadsheet would take for a formula: clients choose their names.
+    /// The same with nothing a spreadsheet would take for a formula, and on one line: clients choose their names.
     pub(super) fn for_spreadsheet(mut self) -> Self {
-        self.host_name = self.host_name.map(|name| match name.chars().next() {
+        let name = self.host_name.as_deref().map(printable);
+        self.host_name = name.map(|name| match name.chars().next() {
             Some(first @ ('=' | '+' | '-' | '@')) => {
                 format!("\\x{:02x}{}", u32::from(first), name.get(1..).unwrap_or_default())
             }
@@ -50,6 +51,15 @@ impl Row {
         });
         self
     }
+}
+
+/// Text that moves no cursor and ends no line: what is not to be seen is escaped.
+pub(super) fn printable(text: &str) -> String {
+    let char = |c: char| match c {
+        '\\' | '"' | '\'' => c.to_string(),
+        _ => c.escape_debug().to_string(),
+    };
+    text.chars().map(char).collect()
 }
 
 /// The names of [`Row`]'s fields.
@@ -93,7 +103,7 @@ pub(super) fn cells(lease: LeaseRecord, now: u64, zone: &TimeZone) -> [String; 1
         client_id.unwrap_or_default(),
         lease.scope,
         lease.family.unwrap_or_default(),
-        lease.host_name.unwrap_or_default(),
+        lease.host_name.as_deref().map(printable).unwrap_or_default(),
         lease.state.as_str().to_owned(),
         local(lease.acknowledged, zone),
         local(lease.expires, zone),
@@ -189,6 +199,23 @@ pub(super) mod tests {
         assert_eq!(row("=cmd|'/c calc'!A1"), "\\x3dcmd|'/c calc'!A1");
         assert_eq!(row("@x"), "\\x40x");
         assert_eq!(row("reception-1"), "reception-1");
+    }
+
+    #[test]
+    fn a_host_name_is_escaped_only_where_it_could_do_harm() {
+        let named = |name: &str| LeaseRecord { host_name: Some(name.to_owned()), ..record(20) };
+        for name in ["café", "c:\\fax \"2\"", "it's", "電話"] {
+            assert_eq!(cells(named(name), NOW, &TimeZone::UTC)[5], name);
+            let row = Row::new(named(name), NOW);
+            assert_eq!(row.host_name.as_deref(), Some(name));
+            assert_eq!(row.for_spreadsheet().host_name.as_deref(), Some(name));
+        }
+        let odd = "a\u{1b}[2J\nb\u{202e}c";
+        let escaped = "a\\u{1b}[2J\\nb\\u{202e}c";
+        assert_eq!(cells(named(odd), NOW, &TimeZone::UTC)[5], escaped);
+        let row = Row::new(named(odd), NOW).for_spreadsheet();
+        assert_eq!(row.host_name.as_deref(), Some(escaped));
+        assert_eq!(Row::new(named(odd), NOW).host_name.as_deref(), Some(odd), "JSON escapes it");
     }
 
     #[test]
