@@ -193,7 +193,7 @@ fn scopes(facts: &Facts, catalogue: &[ClassFacts], report: &Report) -> Option<Ve
                 reserved_share: scope.reserved_share,
                 shared_network: scope.shared_network.value().cloned(),
                 voice,
-                options: scope_options(scope, report),
+                options: scope_options(scope, &facts.options, report),
                 origin: report.origin(&scope.span),
             })
         })
@@ -240,14 +240,15 @@ fn excluded(scope: &ScopeFacts) -> Vec<Ipv4Addr> {
     all.into_iter().collect()
 }
 
-/// 1, 3 and 28.
-fn scope_options(scope: &ScopeFacts, report: &Report) -> Vec<OptionRule> {
+/// 1, 3 and 28. What `site` states of 1 and 28 is not derived: what is written goes before what follows from it.
+fn scope_options(scope: &ScopeFacts, site: &[Explicit], report: &Report) -> Vec<OptionRule> {
     let mut rules = Vec::new();
     if let Some(subnet) = scope.subnet.good() {
         let origin = report.derived(&subnet.span, "the mask of the subnet");
         rules.push(rule(1, subnet.value.mask().octets(), Send::IfRequested, origin));
         let origin = report.derived(&subnet.span, "the broadcast address of the subnet");
         rules.push(rule(28, subnet.value.broadcast().octets(), Send::IfRequested, origin));
+        rules.retain(|rule| !site.iter().any(|stated| stated.rule.code == rule.code));
     }
     if let Some(router) = scope.router.good() {
         let origin = report.derived(&router.span, "the router of the scope");

@@ -112,6 +112,22 @@ fn options_of_the_site_and_its_scopes_are_these_bytes_and_no_vendors_codes() {
 }
 
 #[test]
+fn what_the_site_states_goes_before_what_follows_from_a_subnet_but_not_before_what_a_scope_states()
+{
+    let site = lab_and(
+        "options = { broadcast-address = \"10.0.0.127\" }\n\
+         [options]\nbroadcast-address = \"10.255.255.255\"\nrouters = \"10.0.0.9\"\n",
+    );
+    let asked = Send::IfRequested;
+    assert_eq!(rule(&site.options, 28), Some((&[10, 255, 255, 255][..], asked)));
+    let [voice, native] = site.scopes.as_slice() else { panic!("two scopes") };
+    assert_eq!(rule(&voice.options, 28), None);
+    assert_eq!(rule(&voice.options, 1), Some((&[255, 255, 255, 0][..], asked)));
+    assert_eq!(rule(&voice.options, 3), Some((&[10, 250, 1, 1][..], asked)));
+    assert_eq!(rule(&native.options, 28), Some((&[10, 0, 0, 127][..], asked)));
+}
+
+#[test]
 fn every_family_of_the_guides_table_gets_its_options() {
     let site = lab();
     for (name, file) in [
