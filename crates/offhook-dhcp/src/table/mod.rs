@@ -291,7 +291,8 @@ impl Table {
         if !is_for_it && !pools.admits(asker, address) {
             return Standing::NotLeasable;
         }
-        if self.offers.is_held_for_another(address, asker.scope.0, asker.client)
+        let held_for = self.offers.held_for_another(address, asker.scope.0, asker.client);
+        if held_for.is_some_and(|hardware| !(is_for_it && hardware == asker.hardware))
             && !entry.is_some_and(|entry| own && entry.is_live(now))
         {
             return Standing::Taken;
@@ -423,7 +424,7 @@ impl Table {
         } else {
             Claim::Stranger
         };
-        self.offers.hold(now, asker.scope.0, asker.client, address, claim);
+        self.offers.hold(now, asker, address, claim);
         if let Some(pools) = self.scopes.get_mut(usize::from(asker.scope.0)) {
             pools.count_offer(address, now, claim, true);
         }

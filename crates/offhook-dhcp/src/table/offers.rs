@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use offhook_model::{ClientId, Time};
+use offhook_model::{ClientId, HardwareAddress, Time};
 
+use super::Asker;
 use super::directory::{Directory, Held, Key};
 use super::pool::Claim;
 
@@ -15,6 +16,7 @@ pub(crate) struct Offer {
     /// Index of the scope.
     pub(crate) scope: u16,
     client: ClientId,
+    hardware: HardwareAddress,
     /// When it was last offered.
     pub(crate) since: Time,
     until: Time,
@@ -67,13 +69,15 @@ impl Offers {
         self.held.at(address).is_some()
     }
 
-    pub(crate) fn is_held_for_another(
+    /// The hardware address of another client that an address is held for.
+    pub(crate) fn held_for_another(
         &self,
         address: Ipv4Addr,
         scope: u16,
         client: &ClientId,
-    ) -> bool {
-        self.held.at(address).is_some_and(|offer| offer.key() != Some(Key::new(scope, client)))
+    ) -> Option<HardwareAddress> {
+        let offer = self.held.at(address)?;
+        (offer.key() != Some(Key::new(scope, client))).then_some(offer.hardware)
     }
 
     /// The one to whom an address was offered because it had it does not have it after all; since when it is on offer
@@ -85,20 +89,14 @@ impl Offers {
     }
 
     /// Holds an address that nobody holds.
-    pub(crate) fn hold(
-        &mut self,
-        now: Time,
-        scope: u16,
-        client: &ClientId,
-        address: Ipv4Addr,
-        claim: Claim,
-    ) {
+    pub(crate) fn hold(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr, claim: Claim) {
         let until = now + self.hold;
         self.ends.insert((until, address));
         self.held.insert(Offer {
             address,
-            scope,
-            client: client.clone(),
+            scope: asker.scope.0,
+            client: asker.client.clone(),
+            hardware: asker.hardware,
             since: now,
             until,
             claim,

@@ -75,3 +75,17 @@ fn a_decline_of_a_kept_address_withholds_it_and_its_phone_gets_another() {
     assert_eq!(server.send(ON_VOICE, &decline), Err(NoReply::Declined));
     assert_eq!(server.lease(ON_VOICE, &lobby(1)).yiaddr(), ip("10.250.1.21"));
 }
+
+#[test]
+fn a_phone_that_changes_its_name_between_two_discovers_keeps_its_address() {
+    let mut lab = site();
+    lab.phones = vec![phone(mac(1), Some("10.250.1.20"), Vec::new())];
+    let mut server = Server::new(lab);
+    let loader = Message::discover(mac(1));
+    assert_eq!(server.reply(ON_VOICE, &loader).yiaddr(), ip("10.250.1.20"));
+    // The loader takes no offer; its firmware has another identifier.
+    let firmware = Message::discover(mac(1)).with(61, b"\0firmware");
+    assert_eq!(server.reply(ON_VOICE, &firmware).yiaddr(), ip("10.250.1.20"));
+    assert_eq!(server.core.offer_count(), 1);
+    assert_eq!(server.lease(ON_VOICE, &firmware).yiaddr(), ip("10.250.1.20"));
+}
