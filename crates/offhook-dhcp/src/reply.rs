@@ -133,15 +133,19 @@ fn relay(giaddr: Ipv4Addr) -> Destination {
 }
 
 /// To a client that has its address. One on the link the message came from is written to by its hardware address: an
-/// ARP request for every renewal would cost more than the reply, and the kernel keeps no more than a thousand.
+/// ARP request for every renewal would cost more than the reply, and the kernel keeps no more than a thousand. Who
+/// broadcasts is on the link, whatever its address: it may be of a network the client has left.
 fn unicast(context: &Context<'_>, address: Ipv4Addr) -> Destination {
+    let Context { setup, link, arrival, .. } = *context;
     let header = &context.request.header;
-    let site = &context.setup.site;
-    let on_link = context.link.scope.map(|id| context.setup.subnets.network(id));
-    let mut on_link = on_link.into_iter().flatten().filter_map(|id| site.scope(*id));
-    let is_near = on_link.any(|scope| scope.subnet.contains(address));
-    match header.hardware.mac().filter(|_| is_near && !header.is_relayed()) {
+    let on_link = link.scope.map(|id| setup.subnets.network(id));
+    let mut on_link = on_link.into_iter().flatten().filter_map(|id| setup.site.scope(*id));
+    let is_at_home = on_link.any(|scope| scope.subnet.contains(address));
+    let is_heard = link.scope.is_some() && !setup.is_ours(arrival.destination);
+    let is_near = !header.is_relayed() && (is_at_home || is_heard);
+    match header.hardware.mac().filter(|_| is_near) {
         Some(hardware) => Destination::Frame { hardware, address },
+        None if is_near && !is_at_home => Destination::Broadcast,
         None => Destination::Unicast(SocketAddrV4::new(address, CLIENT_PORT)),
     }
 }
@@ -152,8 +156,8 @@ fn to_lessee(context: &Context<'_>, yiaddr: Ipv4Addr) -> Destination {
     let header = &context.request.header;
     if header.is_relayed() {
         relay(header.giaddr)
-    } else if !header.ciaddr.is_unspecified() {
-        unicast(context, header.ciaddr)
+    } else if let Some(address) = header.client_address() {
+        unicast(context, address)
     } else if header.flags.broadcast() {
         Destination::Broadcast
     } else if let Some(hardware) = header.hardware.mac() {
@@ -167,8 +171,8 @@ fn to_lessee(context: &Context<'_>, yiaddr: Ipv4Addr) -> Destination {
 /// answered the way they came.
 fn to_informer(context: &Context<'_>) -> Destination {
     let header = &context.request.header;
-    if !header.ciaddr.is_unspecified() {
-        unicast(context, header.ciaddr)
+    if let Some(address) = header.client_address() {
+        unicast(context, address)
     } else if header.is_relayed() {
         relay(header.giaddr)
     } else {

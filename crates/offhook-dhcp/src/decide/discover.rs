@@ -74,7 +74,11 @@ fn order(context: &Context<'_>, table: &Table, client: &ClientId) -> Vec<ScopeId
 
 /// The address kept for the phone, else the one offered before, else the one it had, else the one it asks for,
 /// else the one that nobody has had for the longest time.
-fn free(context: &Context<'_>, table: &mut Table, client: &ClientId) -> Option<Ipv4Addr> {
+pub(super) fn free(
+    context: &Context<'_>,
+    table: &mut Table,
+    client: &ClientId,
+) -> Option<Ipv4Addr> {
     let asker = context.asker(client);
     let wishes = [
         context.reserved().filter(|(scope, _)| *scope == context.scope).map(|(_, kept)| kept),

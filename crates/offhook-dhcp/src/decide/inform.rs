@@ -6,7 +6,7 @@ use crate::NoReply;
 /// Answered whatever the address is: a soft phone's was leased by somebody else.
 pub(super) fn inform(context: &Context<'_>) -> Outcome {
     let header = &context.request.header;
-    let nowhere = header.ciaddr.is_unspecified()
+    let nowhere = header.client_address().is_none()
         && !header.is_relayed()
         && context.arrival.source.ip().is_unspecified();
     if nowhere { Outcome::Silence(NoReply::NoReturnAddress) } else { Outcome::Configure }

@@ -251,8 +251,7 @@ fn state(setup: &Setup, arrival: &Arrival, request: &Request<'_>) -> Option<&'st
         MessageType::Request => {
             // What a relay forwards was broadcast, unless it had the client write to it (RFC 5107).
             let to_us_alone = setup.is_ours(arrival.destination)
-                && (!request.header.is_relayed()
-                    || request.relay_address(code::SERVER_ID_OVERRIDE).is_some());
+                && (!request.header.is_relayed() || request.server_id_override().is_some());
             request::state(request, to_us_alone)
         }
         _ => None,
@@ -306,7 +305,7 @@ fn prepare<'a>(
         phone,
         plan,
         here,
-        server_id: request.relay_address(code::SERVER_ID_OVERRIDE).or(named).unwrap_or(here),
+        server_id: request.server_id_override().or(named).unwrap_or(here),
     })
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use offhook_model::ClientId;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, discover};
 use crate::NoReply;
 use crate::table::{Asker, Standing, Table};
 use crate::wire::{Request, code};
@@ -29,10 +29,15 @@ pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientI
         }
         return Outcome::Silence(NoReply::OtherServer);
     }
-    let Some((intent, address)) = intent(request) else {
+    let names_server = request.address(code::SERVER_ID).is_some();
+    let intent = intent(request).or_else(|| {
+        // It has chosen us and does not say what it was offered: that, then, or what it would be.
+        let address = discover::free(context, table, client).filter(|_| names_server)?;
+        Some((Intent::Selecting, address))
+    });
+    let Some((intent, address)) = intent else {
         return Outcome::Silence(NoReply::NoAddress);
     };
-    let names_server = request.address(code::SERVER_ID).is_some();
     if table.is_unsettled_elsewhere(&asker, address) {
         return Outcome::Silence(NoReply::Unsettled);
     }

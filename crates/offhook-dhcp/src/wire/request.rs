@@ -67,6 +67,16 @@ impl Header {
         })
     }
 
+    /// `ciaddr`, if a host can have that address.
+    pub fn client_address(&self) -> Option<Ipv4Addr> {
+        let address = self.ciaddr;
+        let is_none = address.octets().first() == Some(&0)
+            || address.is_loopback()
+            || address.is_multicast()
+            || address.is_broadcast();
+        (!is_none).then_some(address)
+    }
+
     /// Whether a relay forwarded the message.
     pub fn is_relayed(&self) -> bool {
         !self.giaddr.is_unspecified()
@@ -238,6 +248,14 @@ impl<'a> Request<'a> {
     pub fn relay_address(&self, sub_option: u8) -> Option<Ipv4Addr> {
         let value = self.agent_option(sub_option).filter(|_| self.header.is_relayed())?;
         <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
+    }
+
+    /// What the server is to be called in replies (RFC 5107): by a relay, or a switch that adds the option without
+    /// being one.
+    pub fn server_id_override(&self) -> Option<Ipv4Addr> {
+        let value = self.agent_option(code::SERVER_ID_OVERRIDE)?;
+        let address = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from);
+        address.filter(|address| !address.is_unspecified())
     }
 
     /// Option 12, without trailing NULs; `None` when nothing is left.

@@ -62,6 +62,24 @@ fn a_retransmitted_request_gets_the_same_ack() {
 }
 
 #[test]
+fn a_client_that_has_chosen_us_and_names_no_address_gets_what_it_was_offered() {
+    let mut server = Server::lab();
+    let wish = Message::discover(mac(1)).with(50, [10, 250, 1, 77]);
+    assert_eq!(server.reply(ON_VOICE, &wish).yiaddr(), ip("10.250.1.77"));
+    let nameless = |n| Message::request(mac(n)).with(54, VOICE_ADDRESS.octets());
+    let ack = server.reply(ON_VOICE, &nameless(1));
+    assert_eq!((ack.message_type(), ack.yiaddr()), (5, ip("10.250.1.77")));
+    // Again: what it has. Without an offer: what it would be offered.
+    assert_eq!(server.reply(ON_VOICE, &nameless(1)).yiaddr(), ip("10.250.1.77"));
+    assert_eq!(server.reply(ON_VOICE, &nameless(2)).yiaddr(), ip("10.250.1.20"));
+    assert_eq!(server.disk.len(), 2);
+    let of_nobody = Message::request(mac(3));
+    assert_eq!(server.send(ON_VOICE, &of_nobody), Err(NoReply::NoAddress));
+    let of_another = of_nobody.with(54, [10, 250, 1, 9]);
+    assert_eq!(server.send(ON_VOICE, &of_another), Err(NoReply::OtherServer));
+}
+
+#[test]
 fn concurrent_clients_are_offered_different_addresses_and_each_the_same_again() {
     let mut server = Server::lab();
     let offers: Vec<_> =

@@ -63,6 +63,41 @@ fn every_subnet_of_a_link_is_near() {
 }
 
 #[test]
+fn who_broadcasts_is_on_the_link_whatever_its_address() {
+    let mut server = Server::lab();
+    let address = ip("172.16.0.9");
+    let near = Destination::Frame { hardware: mac(1), address };
+    let afar = Destination::Unicast(SocketAddrV4::new(address, 68));
+    let inform = Message::inform(mac(1), address).bytes();
+    assert_eq!(server.decide(ON_VOICE, &inform).reply.unwrap().to, near);
+    let source = SocketAddrV4::new(address, 68);
+    let routed = server.decide_from(ON_VOICE, source, VOICE_ADDRESS, &inform);
+    assert_eq!(routed.reply.unwrap().to, afar);
+    // A client that has not blanked the address of a network it has left.
+    let lost = Message::discover(mac(1)).using(address);
+    assert_eq!(server.decide(ON_VOICE, &lost.bytes()).reply.unwrap().to, near);
+    let mut infiniband = lost.bytes();
+    infiniband[1] = 32;
+    assert_eq!(server.decide(ON_VOICE, &infiniband).reply.unwrap().to, Destination::Broadcast);
+}
+
+#[test]
+fn a_ciaddr_that_no_host_can_have_is_none() {
+    let mut server = Server::lab();
+    let home = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    for nonsense in ["255.255.255.255", "224.0.0.1", "127.0.0.1", "0.0.0.1"] {
+        let mut reply = |message: &Message| server.decide(ON_VOICE, &message.bytes()).reply;
+        let discover = Message::discover(mac(1)).using(ip(nonsense));
+        let offer = reply(&discover).unwrap();
+        assert_eq!(offer.to, Destination::Frame { hardware: mac(1), address: home }, "{nonsense}");
+        assert_eq!(Read::new(&offer.bytes).ciaddr(), NOBODY);
+        assert_eq!(reply(&discover.broadcast()).unwrap().to, Destination::Broadcast, "{nonsense}");
+        let inform = Message::inform(mac(1), ip(nonsense));
+        assert_eq!(reply(&inform), Err(NoReply::NoReturnAddress), "{nonsense}");
+    }
+}
+
+#[test]
 fn a_relay_is_answered_from_the_address_of_ours_that_it_wrote_to() {
     let mut server = Server::lab();
     let relay: SocketAddrV4 = "10.0.0.1:67".parse().unwrap();
@@ -276,8 +311,12 @@ fn a_relay_selects_another_subnet_and_another_server_identifier() {
     assert_eq!(offer.option(54), Some(&[10, 250, 1, 1][..]));
     let request = Message::request(mac(1)).with(50, [10, 0, 0, 100]).with(54, [10, 250, 1, 1]);
     assert_eq!(server.reply(ON_VOICE, &relayed(request.clone())).message_type(), 5);
-    // Without a relay nobody may say so.
-    assert_eq!(server.send(ON_NATIVE, &request.with(82, info)), Err(NoReply::OtherServer));
+    // Without a relay nobody selects a subnet. A switch that adds the option may name us.
+    let direct = request.with(82, info);
+    let ack = server.reply(ON_NATIVE, &direct);
+    assert_eq!((ack.message_type(), ack.yiaddr()), (5, ip("10.0.0.100")));
+    assert_eq!(ack.option(54), Some(&[10, 250, 1, 1][..]));
+    assert_eq!(server.reply(ON_VOICE, &direct).message_type(), 6);
     let nowhere = Message::discover(mac(1)).with(82, b"\x05\x04\x09\x09\x09\x09");
     assert_eq!(server.send(ON_VOICE, &nowhere.through(ip("10.0.0.1"))), Err(NoReply::UnknownRelay));
 }
