@@ -41,6 +41,7 @@ codes! {
     // Single values.
     EmptyValue "empty-value" "Empty where something is needed"
     BadAddress "bad-address" "Not an IPv4 address"
+    BadIpv6Address "bad-ipv6-address" "Not an IPv6 address"
     BadListener "bad-listener" "Not an address to listen on"
     BadSubnet "bad-subnet" "Not a subnet, or one too small to lease from"
     BadRange "bad-range" "Not a range of addresses"
@@ -107,6 +108,7 @@ codes! {
     ForwardOwnZone "forward-own-zone" "The site's own zone is forwarded to somebody else"
     SwitchoverEmpty "switchover-empty" "A switchover without hosts"
     SwitchoverSingle "switchover-single" "A switchover with one host"
+    SwitchoverShared "switchover-shared" "Two switchovers whose SRV records phones cannot tell apart"
     SwitchoverHostTwice "switchover-host-twice" "One host twice in a switchover"
     ProbePort "probe-port" "A probe of a switchover's servers that has no port to go to"
     ProbeTimes "probe-times" "Times of a probe that contradict each other"

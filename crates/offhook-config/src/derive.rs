@@ -5,13 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use offhook_model::{
-    Class, ClassId, Dns, Host, OptionRule, Origin, Phone, Pool, PoolUser, Scope, ScopeId, Send,
-    Site, Switchover, Tftp,
+    Class, ClassId, Dns, DomainName, Host, OptionRule, Origin, Phone, Pool, PoolUser, Proxy, Scope,
+    ScopeId, Send, Site, Switchover, Tftp,
 };
 
 use crate::known::Offset;
 use crate::options::Explicit;
-use crate::read::{ClassFacts, Facts, LEASE, PHONE_LEASE, PoolFacts, PoolUserFacts, ScopeFacts};
+use crate::read::{
+    ClassFacts, Facts, GroupHosts, LEASE, PHONE_LEASE, PoolFacts, PoolUserFacts, ScopeFacts,
+};
 use crate::report::Report;
 
 /// The site that the facts describe; nothing when one it cannot be without is missing.
@@ -44,6 +46,7 @@ pub(crate) fn site(
             ttl: facts.dns.ttl,
             negative_ttl: facts.dns.negative_ttl,
             cache: facts.dns.cache,
+            naptr: facts.dns.naptr,
         },
         tftp,
         hosts: facts
@@ -53,6 +56,7 @@ pub(crate) fn site(
                 Some(Host {
                     name: host.name.value()?.clone(),
                     address: *host.address.value()?,
+                    ipv6: host.ipv6.value().copied(),
                     origin: report.origin(&host.span),
                 })
             })
@@ -62,28 +66,47 @@ pub(crate) fn site(
             .iter()
             .map(|switchover| {
                 Some(Switchover {
-                    name: switchover.name.value()?.clone(),
-                    hosts: switchover
-                        .hosts
-                        .value()?
-                        .items
-                        .iter()
-                        .map(|host| Some((host.value.0.clone(), host.value.1?)))
-                        .collect::<Option<_>>()?,
                     provisioning: switchover.provisioning.value().cloned(),
                     sip: switchover.sip,
                     health: switchover.health.clone(),
                     order: switchover.order,
-                    origin: report.origin(&switchover.span),
+                    priority: switchover.priority.value().copied().unwrap_or_default(),
+                    weight: switchover.weight,
+                    ttl: switchover.ttl,
+                    ..Switchover::new(
+                        switchover.name.value()?.clone(),
+                        servers(&switchover.hosts)?,
+                        report.origin(&switchover.span),
+                    )
                 })
             })
             .collect::<Option<_>>()?,
+        proxies: facts
+            .proxies
+            .iter()
+            .map(|proxy| {
+                Some(Proxy {
+                    name: proxy.name.value()?.clone(),
+                    hosts: servers(&proxy.hosts)?,
+                    sip: proxy.sip,
+                    ttl: proxy.ttl,
+                    origin: report.origin(&proxy.span),
+                })
+            })
+            .collect::<Option<_>>()?,
+        records: Vec::new(),
         phones: phones(facts, catalogue, report)?,
         zone,
         scopes,
         classes,
         options,
     })
+}
+
+/// Name and address of each host; nothing when one is not known.
+fn servers(hosts: &GroupHosts) -> Option<Vec<(DomainName, Ipv4Addr)>> {
+    let hosts = &hosts.value()?.items;
+    hosts.iter().map(|host| Some((host.value.0.clone(), host.value.1?))).collect()
 }
 
 /// The administrator's classes before the catalogue's, which they hide by name.

@@ -8,9 +8,9 @@ use offhook_model::DomainName;
 
 use crate::Code;
 use crate::known::Known;
-use crate::read::{HostFacts, SwitchoverFacts};
+use crate::read::{GroupHosts, HostFacts};
 use crate::report::Problem;
-use crate::tree::Value;
+use crate::tree::{Field, Value};
 use crate::words;
 
 /// The zone that names are in.
@@ -50,7 +50,7 @@ pub(crate) struct Names {
     zone: Option<Zone>,
     pub(crate) known: Known,
     hosts: BTreeMap<DomainName, Option<Ipv4Addr>>,
-    /// Switchovers; no addresses where a host of theirs is unreadable.
+    /// Switchovers and proxies; no addresses where a host of theirs is unreadable.
     others: BTreeMap<DomainName, Vec<Ipv4Addr>>,
     /// Some names are not known, because their lines could not be read.
     incomplete: bool,
@@ -78,14 +78,19 @@ impl Names {
         names
     }
 
-    pub(crate) fn add_switchovers(&mut self, switchovers: &[SwitchoverFacts], incomplete: bool) {
+    /// Adds names that stand for several hosts.
+    pub(crate) fn add_groups<'f>(
+        &mut self,
+        groups: impl Iterator<Item = (&'f Field<DomainName>, &'f GroupHosts)>,
+        incomplete: bool,
+    ) {
         self.incomplete |= incomplete;
-        for switchover in switchovers {
-            let Some(name) = switchover.name.value() else {
+        for (name, hosts) in groups {
+            let Some(name) = name.value() else {
                 self.incomplete = true;
                 continue;
             };
-            let hosts = switchover.hosts.value();
+            let hosts = hosts.value();
             let addresses = hosts
                 .filter(|hosts| hosts.complete)
                 .and_then(|hosts| hosts.items.iter().map(|host| host.value.1).collect())

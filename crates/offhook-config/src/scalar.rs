@@ -1,6 +1,6 @@
 //! Single values: addresses, names, durations.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
@@ -16,6 +16,21 @@ impl Value<'_> {
             Ok(address) => Some(address),
             Err(hint) => {
                 self.bad(Code::BadAddress, format!("`{text}` is not an IPv4 address"), hint);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn ipv6(&self) -> Option<Ipv6Addr> {
+        let text = self.string_for("a string with an IPv6 address", None)?;
+        match text.parse::<Ipv6Addr>() {
+            Ok(address) if !address.is_unspecified() && !address.is_multicast() => Some(address),
+            _ => {
+                self.bad(
+                    Code::BadIpv6Address,
+                    format!("`{text}` is not the IPv6 address of a host"),
+                    "write an address as in \"2001:db8::11\", without its prefix length",
+                );
                 None
             }
         }

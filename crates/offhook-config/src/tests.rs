@@ -96,11 +96,15 @@ fn a_wrong_value_of_every_key_is_told_what_would_be_right() {
             "[switchover]" => {
                 &["name = \"provision\"", "hosts = [\"one\", \"two\"]", "sip = { udp = 8060 }"]
             }
+            "[[host]]" => &["name = \"vm40ic1\"", "address = \"10.250.1.151\""],
+            "[[proxy]]" | "[[switchover]]" => &["name = \"it\"", "hosts = [\"vm40ic1\"]"],
             _ => &[],
         };
         let is_identity =
             header == "[[phone]]" && matches!(named, "client_id" | "circuit_id" | "host_name");
-        text += &format!("{header}\n{line}\n");
+        // There is one [dns] already.
+        text +=
+            &if header == "[dns]" { format!("{line}\n") } else { format!("{header}\n{line}\n") };
         for key in keys.iter().filter(|key| !key.starts_with(&format!("{named} ="))) {
             if !is_identity {
                 text += &format!("{key}\n");

@@ -403,7 +403,7 @@ fn the_defaults_that_the_reference_shows_are_those_of_the_program() {
         let loaded = parse("lab.toml", Path::new(""), &lab, NOW, &Nothing);
         loaded.site.expect("no errors").switchovers.remove(0)
     };
-    let [said] = site.switchovers.as_slice() else { panic!("switchovers") };
+    let [said, ..] = site.switchovers.as_slice() else { panic!("switchovers") };
     let implied = with_defaults("order = \"active-first\"");
     assert_eq!((said.order, &said.health), (implied.order, &implied.health));
     assert_eq!(with_defaults("health = {}").health, said.health);

@@ -4,14 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::name::NameKey;
-use crate::nodes::{Found, Node, RrSet};
-use crate::order::{Order, shuffle};
+use crate::order::Order;
 use crate::reply::{Question, Reply};
 use crate::request::{Ignored, Request};
-use crate::zones::{Zone, Zones};
+use crate::respond::{End, Respond};
+use crate::zones::Zones;
 
 const CLASS_IN: u16 = 1;
 const CLASS_ANY: u16 = 255;
@@ -25,7 +24,6 @@ mod qtype {
     pub(super) const AXFR: u16 = 252;
     pub(super) const MAILB: u16 = 253;
     pub(super) const MAILA: u16 = 254;
-    pub(super) const ANY: u16 = 255;
 }
 
 /// How a request came.
@@ -62,7 +60,7 @@ pub enum Outcome {
 pub struct Forward {
     /// Who to ask, the first that answers wins; never empty.
     pub servers: Arc<[SocketAddr]>,
-    /// What to ask.
+    /// What to ask: the request's question, or the same of the name that an alias of ours leads to.
     pub question: Question,
     /// RD of the request.
     pub recursion_desired: bool,
@@ -81,9 +79,12 @@ impl Forward {
         reply
     }
 
-    /// What the client is sent when none did: SERVFAIL.
+    /// What the client is sent when none did: SERVFAIL, or the alias of ours that led there and nothing else.
     pub fn failed(self) -> Reply {
-        self.reply.with(ResponseCode::ServFail)
+        match self.reply.answers.is_empty() {
+            true => self.reply.with(ResponseCode::ServFail),
+            false => self.reply,
+        }
     }
 }
 
@@ -134,81 +135,36 @@ fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) 
         return Outcome::Reply(reply.with(code));
     }
 
-    reply.metadata.recursion_available = zones.upstreams.available_to(client.address);
-    match zones.find(&request.key) {
-        (Found::Node(node), Some(zone)) => {
-            reply.metadata.authoritative = question.qclass == CLASS_IN;
-            from_node(zones, zone, node, &question, &mut reply, order);
-            Outcome::Reply(reply)
+    let available = zones.upstreams.available_to(client.address);
+    reply.metadata.recursion_available = available;
+    reply.metadata.authoritative = question.qclass == CLASS_IN;
+    let end =
+        Respond::new(zones, &mut reply, order, question.qtype).run(&question.name, &request.key);
+    let (question, key) = match end {
+        End::Complete => return Outcome::Reply(reply),
+        End::Outside => {
+            reply.metadata.authoritative = false;
+            (question, request.key)
         }
-        (Found::Missing { .. }, Some(zone)) => {
-            reply.metadata.authoritative = question.qclass == CLASS_IN;
-            reply.authorities.push(zone.negative.clone());
-            Outcome::Reply(reply.with(ResponseCode::NXDomain))
+        End::LeadsTo(name) => {
+            let key = NameKey::of(&name).as_wire().to_vec();
+            (Question { name, ..question }, key)
         }
-        _ => match zones.upstreams.servers(&request.key) {
-            Some(servers) if reply.metadata.recursion_available => Outcome::Forward(Forward {
+    };
+    let is_alias = !reply.answers.is_empty();
+    match zones.upstreams.servers(&key) {
+        // The target of an alias is only fetched for who wants us to.
+        Some(servers) if available && (request.recursion_desired || !is_alias) => {
+            Outcome::Forward(Forward {
                 servers: Arc::clone(servers),
                 question,
                 recursion_desired: request.recursion_desired,
                 checking_disabled: request.checking_disabled,
                 dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
                 reply,
-            }),
-            _ => Outcome::Reply(reply.with(ResponseCode::Refused)),
-        },
-    }
-}
-
-/// The answer from a name that exists: its records, or that it has none of this type.
-fn from_node(
-    zones: &Zones,
-    zone: &Zone,
-    node: &Node,
-    question: &Question,
-    reply: &mut Reply,
-    order: &mut impl Order,
-) {
-    let set = match question.qtype {
-        // RFC 8482 section 4.1: one record set is answer enough.
-        qtype::ANY => node.rrsets.first(),
-        rtype => node.rrset(RecordType::from(rtype)),
-    };
-    let Some(set) = set else {
-        reply.authorities.push(zone.negative.clone());
-        return;
-    };
-    reply.answers = records(set, &question.name, order);
-    let mut targets: Vec<&Name> = Vec::new();
-    for record in &reply.answers {
-        let target = match &record.data {
-            RData::SRV(srv) => &srv.target,
-            RData::NS(ns) => &ns.0,
-            _ => continue,
-        };
-        if !targets.contains(&target) {
-            targets.push(target);
+            })
         }
+        _ if is_alias => Outcome::Reply(reply),
+        _ => Outcome::Reply(reply.with(ResponseCode::Refused)),
     }
-    for target in targets {
-        let Some(node) = zones.nodes.node(NameKey::of(target).as_wire()) else { continue };
-        for rtype in [RecordType::A, RecordType::AAAA] {
-            if let Some(set) = node.rrset(rtype) {
-                reply.additionals.extend(records(set, target, order));
-            }
-        }
-    }
-}
-
-/// A record set under the name it was asked by, in the order it is to be sent.
-fn records(set: &RrSet, owner: &Name, order: &mut impl Order) -> Vec<Record> {
-    let mut records: Vec<Record> = set
-        .data
-        .iter()
-        .map(|data| Record::from_rdata(owner.clone(), set.ttl, data.clone()))
-        .collect();
-    if set.shuffled() {
-        shuffle(&mut records, order);
-    }
-    records
 }

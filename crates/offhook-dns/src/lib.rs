@@ -6,16 +6,23 @@
 //! program brings those, and swaps in a new snapshot when the zone changes.
 //!
 //! ```text
-//! bytes → Request (request.rs) → Zones::find (nodes.rs) → answer (answer.rs) → Reply (reply.rs) → bytes
+//! bytes → Request (request.rs) → answer (answer.rs) → Respond (respond.rs) → Reply (reply.rs) → bytes
+//!                                                        Zones::lookup (lookup.rs, zones.rs, nodes.rs)
+//! Site → Zones (build.rs) → changes (change.rs) → Zones
 //! ```
 
 mod answer;
 mod build;
+mod change;
+mod lookup;
 mod name;
 mod nodes;
 mod order;
+mod rdata;
 mod reply;
 mod request;
+mod respond;
+mod reverse;
 mod zones;
 
 pub mod health;

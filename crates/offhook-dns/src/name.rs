@@ -1,7 +1,7 @@
 //! Names as the zone data is keyed by: wire form, lower case.
 
 use std::borrow::Borrow;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::rr::Name;
@@ -48,6 +48,11 @@ pub(crate) fn suffixes(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The name without its first label; none for the root.
+pub(crate) fn parent(wire: &[u8]) -> Option<&[u8]> {
+    suffixes(wire).nth(1)
+}
+
 /// `prefix` labels in front of `name`; none when that is longer than a name can be.
 pub(crate) fn below(prefix: &[&str], name: &DomainName) -> Option<Name> {
     Name::from_labels(prefix.iter().copied().chain(name.labels()).map(str::as_bytes)).ok()
@@ -66,8 +71,16 @@ pub(crate) fn reverse(octets: &[u8]) -> Option<Name> {
 }
 
 /// The reverse name of a whole address.
-pub(crate) fn reverse_address(address: Ipv4Addr) -> Option<Name> {
-    reverse(&address.octets())
+pub(crate) fn reverse_address(address: IpAddr) -> Option<Name> {
+    match address {
+        IpAddr::V4(address) => reverse(&address.octets()),
+        IpAddr::V6(address) => {
+            let nibbles = address.octets().into_iter().rev().flat_map(|o| [o & 15, o >> 4]);
+            let labels: Vec<String> = nibbles.map(|nibble| format!("{nibble:x}")).collect();
+            let labels = labels.iter().map(String::as_bytes);
+            Name::from_labels(labels.chain([&b"ip6"[..], b"arpa"])).ok()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +104,9 @@ mod tests {
 
     #[test]
     fn reverse_names_run_backwards() {
-        let name = reverse_address(Ipv4Addr::new(10, 250, 1, 5)).unwrap();
-        assert_eq!(name.to_ascii(), "5.1.250.10.in-addr.arpa.");
+        let name = |text: &str| reverse_address(text.parse().unwrap()).unwrap().to_ascii();
+        assert_eq!(name("10.250.1.5"), "5.1.250.10.in-addr.arpa.");
+        let zeros = "0.".repeat(20);
+        assert_eq!(name("2001:db8::f05"), format!("5.0.f.0.{zeros}8.b.d.0.1.0.0.2.ip6.arpa."));
     }
 }

@@ -36,8 +36,10 @@ pub struct Reply {
     pub answers: Vec<Record>,
     /// The authority section.
     pub authorities: Vec<Record>,
-    /// The additional section without OPT: helpful, never needed.
+    /// The additional section without OPT.
     pub additionals: Vec<Record>,
+    /// How many of those the answer is no use without: the first ones. The others are help.
+    pub(crate) needed_additionals: usize,
     /// OPT, if and only if the request had one.
     pub edns: Option<Edns>,
     /// The most octets the client takes.
@@ -68,6 +70,7 @@ impl Reply {
             answers: Vec::new(),
             authorities: Vec::new(),
             additionals: Vec::new(),
+            needed_additionals: 0,
             edns,
             limit,
         }
@@ -87,19 +90,19 @@ impl Reply {
         }
     }
 
-    /// Takes over what an upstream answered; flags, question and OPT stay ours.
+    /// Takes over what an upstream answered, after what is there already; flags, question and OPT stay ours.
     pub(crate) fn fill(&mut self, upstream: Message) {
         self.metadata.response_code = upstream.metadata.response_code;
         self.metadata.authentic_data = upstream.metadata.authentic_data;
-        self.answers = upstream.answers;
+        self.answers.extend(upstream.answers);
         self.authorities = upstream.authorities;
         self.additionals = upstream.additionals;
     }
 
     /// The message as it goes on the wire, never longer than the client takes.
     ///
-    /// What does not fit is left out: record sets of the additional section silently, anything else with TC, and
-    /// then the client asks again over TCP.
+    /// What does not fit is left out: record sets of the additional section silently unless they are needed,
+    /// anything else with TC, and then the client asks again over TCP.
     ///
     /// # Errors
     /// When a record cannot be written, which no record of ours is.
@@ -151,8 +154,14 @@ impl Reply {
             counts.authorities =
                 emit_section(&mut encoder, &self.authorities, room, &mut metadata.truncation)?;
         }
+        let (needed, help) =
+            self.additionals.split_at(self.needed_additionals.min(self.additionals.len()));
         if !metadata.truncation {
-            counts.additionals = emit_whole_sets(&mut encoder, &self.additionals, room)?;
+            counts.additionals =
+                emit_section(&mut encoder, needed, room, &mut metadata.truncation)?;
+        }
+        if !metadata.truncation {
+            counts.additionals += emit_whole_sets(&mut encoder, help, room)?;
         }
         if let Some(edns) = &self.edns {
             let mut edns = edns.clone();

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use hickory_proto::rr::{Name, Record};
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{Name, RData, Record};
 use ipnetwork::Ipv4Network;
 
 use crate::name::{NameKey, suffixes};
@@ -16,7 +18,7 @@ use crate::nodes::{Found, Nodes};
 pub struct Zones {
     /// Of every SOA record sent; what the records themselves say does not count.
     pub(crate) serial: u32,
-    pub(crate) zones: Arc<[Zone]>,
+    pub(crate) zones: Arc<Vec<Zone>>,
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) upstreams: Arc<Upstreams>,
 }
@@ -25,8 +27,37 @@ pub struct Zones {
 #[derive(Clone, Debug)]
 pub(crate) struct Zone {
     pub(crate) apex: Name,
-    /// The SOA as it goes with "there is none": its TTL is how long that holds (RFC 2308).
+    /// The apex, as names are keyed by.
+    pub(crate) key: NameKey,
+    /// How long resolvers may keep the SOA itself; seconds.
+    pub(crate) soa_ttl: u32,
+    /// The SOA as it goes with "there is none": its TTL is how long that holds (RFC 2308 section 5).
     pub(crate) negative: Record,
+    /// Whether the zone has delegations or DNAMEs: names below them are answered otherwise.
+    pub(crate) has_cuts: bool,
+    /// Of a reverse zone that is ours in part: the last octets of the addresses that are. What is not there and
+    /// not among them is somebody else's.
+    pub(crate) part: Option<Vec<RangeInclusive<u8>>>,
+}
+
+impl Zone {
+    pub(crate) fn new(apex: Name, soa: SOA, soa_ttl: u32) -> Self {
+        let ttl = soa_ttl.min(soa.minimum);
+        let negative = Record::from_rdata(apex.clone(), ttl, RData::SOA(soa));
+        Self { key: NameKey::of(&apex), apex, soa_ttl, negative, has_cuts: false, part: None }
+    }
+
+    /// Whether a name below the apex, in lower-case wire form, that does not exist is ours to say so of.
+    fn has(&self, wire: &[u8]) -> bool {
+        let Some(part) = &self.part else { return true };
+        let apex = self.key.as_wire().len();
+        let names: Vec<_> = suffixes(wire).take_while(|name| name.len() > apex).collect();
+        let label = names.last().and_then(|name| name.get(1..name.len() - apex));
+        let octet = label
+            .and_then(|label| std::str::from_utf8(label).ok())
+            .and_then(|text| text.parse::<u8>().ok().filter(|octet| octet.to_string() == text));
+        octet.is_some_and(|octet| part.iter().any(|range| range.contains(&octet)))
+    }
 }
 
 impl Zones {
@@ -45,14 +76,22 @@ impl Zones {
         self.serial = serial;
     }
 
+    /// How many names exist in all zones together, empty non-terminals included.
+    pub fn names(&self) -> usize {
+        self.nodes.iter().count()
+    }
+
     /// Where a name in lower-case wire form is, with the zone it is in.
-    pub(crate) fn find(&self, wire: &[u8]) -> (Found<'_>, Option<&Zone>) {
+    pub(crate) fn find<'n>(&self, wire: &'n [u8]) -> (Found<'_, 'n>, Option<&Zone>) {
         let found = self.nodes.find(wire);
         let zone = match &found {
-            Found::Node(node) | Found::Missing { closest: node } => self.zones.get(node.zone),
+            Found::Node(node) | Found::Missing { closest: node, .. } => self.zones.get(node.zone),
             Found::Outside => None,
         };
-        (found, zone)
+        match (&found, zone) {
+            (Found::Missing { .. }, Some(zone)) if !zone.has(wire) => (Found::Outside, None),
+            _ => (found, zone),
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Class, ClassId, DomainName, Health, OptionRule, Order, Origin, Phone, Scope, ScopeId};
+use crate::{
+    Class, ClassId, DomainName, Health, OptionRule, Order, Origin, Phone, Record, Scope, ScopeId,
+};
 
 /// A site: one configuration file, checked, with everything derived that can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct Site {
     pub hosts: Vec<Host>,
     /// Pairs of CIC servers.
     pub switchovers: Vec<Switchover>,
+    /// Pools of SIP proxies.
+    pub proxies: Vec<Proxy>,
+    /// Records that the file or its zone file states, beside those that follow from all of the above.
+    pub records: Vec<Record>,
     /// Subnets in which addresses are leased.
     pub scopes: Vec<Scope>,
     /// Phone families and other classes, in the order in which they are tried: the administrator's before
@@ -37,6 +43,25 @@ pub struct Site {
 }
 
 impl Site {
+    /// A site with this zone and nothing else: what another one is built from.
+    pub fn new(zone: DomainName) -> Self {
+        Self {
+            name: zone.to_string(),
+            zone,
+            dhcp: Dhcp::default(),
+            dns: Dns::default(),
+            tftp: None,
+            hosts: Vec::new(),
+            switchovers: Vec::new(),
+            proxies: Vec::new(),
+            records: Vec::new(),
+            scopes: Vec::new(),
+            classes: Vec::new(),
+            phones: Vec::new(),
+            options: Vec::new(),
+        }
+    }
+
     /// The scope with this id.
     pub fn scope(&self, id: ScopeId) -> Option<&Scope> {
         self.scopes.get(usize::from(id.0))
@@ -97,10 +122,13 @@ pub struct Dns {
     pub forward: BTreeMap<Option<DomainName>, Vec<SocketAddr>>,
     /// How long resolvers may keep a record; seconds.
     pub ttl: u32,
-    /// How long they may keep "there is none" (RFC 2308); seconds, at most 60.
+    /// How long they may keep "there is none" (RFC 2308), unless the zone file has an SOA of its own; seconds,
+    /// at most 60.
     pub negative_ttl: u32,
     /// What is kept of other servers' answers.
     pub cache: DnsCache,
+    /// Whether the zone has NAPTR records for the transports of its switchovers (RFC 3263).
+    pub naptr: bool,
 }
 
 impl Default for Dns {
@@ -111,6 +139,7 @@ impl Default for Dns {
             ttl: 300,
             negative_ttl: 30,
             cache: DnsCache::default(),
+            naptr: true,
         }
     }
 }
@@ -148,15 +177,24 @@ pub struct Tftp {
     pub root: PathBuf,
 }
 
-/// A server with an A and a PTR record: `[[host]]`.
+/// A server with an address record and a PTR record for each of its addresses: `[[host]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The full name, inside the zone.
     pub name: DomainName,
     /// The address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address, if it has one.
+    pub ipv6: Option<Ipv6Addr>,
     /// The line that defines it.
     pub origin: Origin,
+}
+
+impl Host {
+    /// A host with an IPv4 address only.
+    pub fn new(name: DomainName, address: Ipv4Addr, origin: Origin) -> Self {
+        Self { name, address, ipv6: None, origin }
+    }
 }
 
 /// A switchover pair of CIC servers: `[switchover]`.
@@ -174,11 +212,51 @@ pub struct Switchover {
     pub health: Option<Health>,
     /// What their state does to the answers; anything but random only with `health`.
     pub order: Order,
+    /// The priority of its SRV records: phones try the lowest first. Another site's pair has a higher one.
+    pub priority: u16,
+    /// The weight of its SRV records among those of one priority.
+    pub weight: u16,
+    /// How long resolvers may keep its records; seconds.
+    pub ttl: u32,
+    /// The line that defines it.
+    pub origin: Origin,
+}
+
+/// A pool of SIP proxies under one name: `[[proxy]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// The name, inside the zone: one A record per host, no PTR.
+    pub name: DomainName,
+    /// The proxies: full name and address of each.
+    pub hosts: Vec<(DomainName, Ipv4Addr)>,
+    /// The ports of the SRV records below the name; none of them without.
+    pub sip: SipPorts,
+    /// How long resolvers may keep its records; seconds.
+    pub ttl: u32,
     /// The line that defines it.
     pub origin: Origin,
 }
 
 impl Switchover {
+    /// A switchover with the name, the hosts and what is so by default.
+    pub fn new(name: DomainName, hosts: Vec<(DomainName, Ipv4Addr)>, origin: Origin) -> Self {
+        Self {
+            name,
+            hosts,
+            provisioning: None,
+            sip: SipPorts::default(),
+            health: None,
+            order: Order::Random,
+            priority: 0,
+            weight: 0,
+            ttl: Self::TTL,
+            origin,
+        }
+    }
+
+    /// How long resolvers may keep its records by default: a dead server is not asked for long; seconds.
+    pub const TTL: u32 = 30;
+
     /// The provisioning URL, as option 160 carries it: `http://provision.lab.voip:8088`.
     pub fn url(&self) -> Option<String> {
         self.provisioning

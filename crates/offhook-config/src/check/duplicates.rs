@@ -12,14 +12,22 @@ pub(super) fn check(context: &Context<'_>) {
     let facts = context.facts;
     let hosts = facts.hosts.iter().filter_map(|host| host.name.good());
     let switchovers = facts.switchovers.iter().filter_map(|switchover| switchover.name.good());
-    twice(context, Code::DuplicateHost, hosts.chain(switchovers), |name| {
+    let proxies = facts.proxies.iter().filter_map(|proxy| proxy.name.good());
+    twice(context, Code::DuplicateHost, hosts.chain(switchovers).chain(proxies), |name| {
         (
             format!("the name `{name}` is given twice"),
-            "give each host and switchover a name of its own".to_owned(),
+            "give each host, switchover and proxy pool a name of its own".to_owned(),
         )
     });
     let addresses = facts.hosts.iter().filter_map(|host| host.address.good());
     twice(context, Code::DuplicateAddress, addresses, |address| {
+        (
+            format!("{address} is the address of two hosts"),
+            "give each host an address of its own; its PTR record can name only one".to_owned(),
+        )
+    });
+    let ipv6 = facts.hosts.iter().filter_map(|host| host.ipv6.good());
+    twice(context, Code::DuplicateAddress, ipv6, |address| {
         (
             format!("{address} is the address of two hosts"),
             "give each host an address of its own; its PTR record can name only one".to_owned(),

@@ -8,7 +8,7 @@ use offhook_model::{DomainName, Send};
 use super::Context;
 use crate::Code;
 use crate::options::Explicit;
-use crate::read::{Facts, ScopeFacts};
+use crate::read::{Facts, ScopeFacts, SwitchoverFacts};
 use crate::report::{Problem, Span, Spanned};
 use crate::words;
 
@@ -33,8 +33,13 @@ pub(super) fn check(context: &Context<'_>) {
     forward(context);
     for switchover in &facts.switchovers {
         let Some(hosts) = switchover.hosts.good() else { continue };
-        pair(context, &hosts.value.items, hosts.value.complete, &hosts.span);
+        pair(context, &hosts.value.items, hosts.value.complete, &hosts.span, "switchover");
     }
+    for proxy in &facts.proxies {
+        let Some(hosts) = proxy.hosts.good() else { continue };
+        pair(context, &hosts.value.items, hosts.value.complete, &hosts.span, "proxy pool");
+    }
+    shared(context);
     provisioning(context);
 }
 
@@ -159,6 +164,7 @@ fn pair(
     hosts: &[Spanned<(DomainName, Option<Ipv4Addr>)>],
     complete: bool,
     span: &Span,
+    what: &str,
 ) {
     let mut first: HashMap<&DomainName, &Span> = HashMap::new();
     for host in hosts {
@@ -167,11 +173,11 @@ fn pair(
                 Problem::error(
                     Code::SwitchoverHostTwice,
                     &host.span,
-                    format!("`{}` is twice in this switchover", host.value.0),
+                    format!("`{}` is twice in this {what}", host.value.0),
                 )
                 .label("given again here")
                 .related(first, "first given here")
-                .hint("name the other server of the pair"),
+                .hint("name another server"),
             );
             return;
         }
@@ -182,16 +188,49 @@ fn pair(
     }
     if hosts.is_empty() {
         context.report.push(
-            Problem::error(Code::SwitchoverEmpty, span, "this switchover has no hosts")
+            Problem::error(Code::SwitchoverEmpty, span, format!("this {what} has no hosts"))
                 .label("no hosts")
-                .hint("name both servers of the pair"),
+                .hint("name its servers"),
         );
     } else if hosts.len() == 1 {
         context.report.push(
-            Problem::warning(Code::SwitchoverSingle, span, "this switchover has one host")
+            Problem::warning(Code::SwitchoverSingle, span, format!("this {what} has one host"))
                 .label("nobody to switch over to")
                 .hint("name the second server, if there is one"),
         );
+    }
+}
+
+/// SRV records of several switchovers are those of one name: their priorities say whom phones try first.
+fn shared(context: &Context<'_>) {
+    let switchovers = &context.facts.switchovers;
+    for (index, one) in switchovers.iter().enumerate() {
+        if !one.priority.is_absent() {
+            continue;
+        }
+        let has_transport_of = |other: &&SwitchoverFacts| {
+            let pairs = [
+                (one.sip.udp, other.sip.udp),
+                (one.sip.tcp, other.sip.tcp),
+                (one.sip.tls, other.sip.tls),
+            ];
+            pairs.iter().any(|(a, b)| a.is_some() && b.is_some())
+        };
+        let mut before = switchovers.iter().take(index).filter(has_transport_of);
+        let is_default =
+            |other: &&SwitchoverFacts| other.priority.value().copied().unwrap_or_default() == 0;
+        if let Some(first) = before.find(is_default) {
+            context.report.push(
+                Problem::warning(
+                    Code::SwitchoverShared,
+                    &one.span,
+                    "the SRV records of this switchover are mixed with those of another",
+                )
+                .label("has no `priority`: phones take any server of the two")
+                .related(&first.span, "of the same priority")
+                .hint("add: priority = 10, to have phones try it last; or 0, if it is meant so"),
+            );
+        }
     }
 }
 

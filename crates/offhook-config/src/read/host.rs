@@ -1,18 +1,20 @@
-//! `[[host]]` and `[switchover]`.
+//! `[[host]]`, `[switchover]` and `[[proxy]]`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use offhook_model::{DomainName, Health, Order, Provisioning, SipPorts};
+use offhook_model::{DomainName, Health, Order, Provisioning, SipPorts, Switchover};
 
 use super::health::{self, Ports};
 use crate::Code;
 use crate::names::{Names, Zone};
+use crate::read::network::seconds;
 use crate::report::{Problem, Span};
 use crate::tree::{Field, List, Table, Value};
 
 pub(crate) struct HostFacts {
     pub(crate) name: Field<DomainName>,
     pub(crate) address: Field<Ipv4Addr>,
+    pub(crate) ipv6: Field<Ipv6Addr>,
     pub(crate) span: Span,
     /// The name was lost to broken syntax: some name that looks unknown may be this host's.
     pub(crate) lost: bool,
@@ -28,8 +30,9 @@ impl HostFacts {
         let is_nameless = !table.all().any(|(key, value)| key.value == "name" && is_text(value));
         let name = qualified(table, name, zone);
         let address = table.required("address", "\"10.250.1.151\"", Value::address);
+        let ipv6 = table.field("ipv6", Value::ipv6);
         table.finish();
-        Self { name, address, span: table.span.clone(), lost, is_nameless }
+        Self { name, address, ipv6, span: table.span.clone(), lost, is_nameless }
     }
 }
 
@@ -55,15 +58,49 @@ fn qualified(table: &Table<'_>, name: Field<String>, zone: Option<&Zone>) -> Fie
     Field::Good(crate::report::Spanned::new(full, text.span))
 }
 
+/// Full name and address of each host of a group; an address that is unreadable is none.
+pub(crate) type GroupHosts = Field<List<(DomainName, Option<Ipv4Addr>)>>;
+
 pub(crate) struct SwitchoverFacts {
     pub(crate) name: Field<DomainName>,
-    /// Full name and address of each; an address that is unreadable is none.
-    pub(crate) hosts: Field<List<(DomainName, Option<Ipv4Addr>)>>,
+    pub(crate) hosts: GroupHosts,
     pub(crate) provisioning: Field<Provisioning>,
     pub(crate) sip: SipPorts,
     pub(crate) order: Order,
     pub(crate) health: Option<Health>,
+    pub(crate) priority: Field<u16>,
+    pub(crate) weight: u16,
+    pub(crate) ttl: u32,
     pub(crate) span: Span,
+}
+
+pub(crate) struct ProxyFacts {
+    pub(crate) name: Field<DomainName>,
+    pub(crate) hosts: GroupHosts,
+    pub(crate) sip: SipPorts,
+    pub(crate) ttl: u32,
+    pub(crate) span: Span,
+}
+
+impl ProxyFacts {
+    pub(crate) fn read(table: &Table<'_>, names: &Names) -> Self {
+        let name = table.required("name", "\"proxies\"", Value::name);
+        let name = qualified(table, name, names.zone());
+        let hosts = table.required("hosts", "[\"proxy1\", \"proxy2\"]", |value| {
+            value.list("host names", |item| pair_host(item, names))
+        });
+        let sip = table.field("sip", |value| Some(sip(&value.table("[[proxy]] sip")?)));
+        let ttl = short_ttl(table);
+        table.finish();
+        let sip = sip.into_value().unwrap_or_default();
+        Self { name, hosts, sip, ttl, span: table.span.clone() }
+    }
+}
+
+/// `ttl` of records that change when a server dies.
+fn short_ttl(table: &Table<'_>) -> u32 {
+    let ttl = table.field("ttl", |value| value.duration(1, 604_800)).into_value();
+    ttl.map_or(Switchover::TTL, seconds)
 }
 
 const SCHEMES: [(&str, (&str, u16)); 4] = [
@@ -87,9 +124,14 @@ impl SwitchoverFacts {
         let incomplete = provisioning.is_bad() || sip.is_bad();
         let sip = sip.into_value().unwrap_or_default();
         let ports = Ports { provisioning: provisioning.value(), sip: &sip, incomplete };
+        let priority = table.field("priority", |value| value.integer::<u16>(0, 65_535));
+        let weight = table.field("weight", |value| value.integer::<u16>(0, 65_535));
+        let ttl = short_ttl(table);
         let (order, health) = health::read(table, &ports);
         table.finish();
-        Self { name, hosts, provisioning, sip, order, health, span: table.span.clone() }
+        let weight = weight.into_value().unwrap_or_default();
+        let span = table.span.clone();
+        Self { name, hosts, provisioning, sip, order, health, priority, weight, ttl, span }
     }
 }
 

@@ -15,7 +15,7 @@ mod site;
 use offhook_model::{Dhcp, Time};
 
 pub(crate) use class::ClassFacts;
-pub(crate) use host::{HostFacts, SwitchoverFacts};
+pub(crate) use host::{GroupHosts, HostFacts, ProxyFacts, SwitchoverFacts};
 pub(crate) use lease::{LEASE, LeaseFacts, PHONE_LEASE};
 pub(crate) use network::non_empty as read_non_empty;
 pub(crate) use network::{DnsFacts, TftpFacts, TimeFacts};
@@ -41,6 +41,7 @@ pub(crate) struct Facts {
     pub(crate) time: TimeFacts,
     pub(crate) hosts: Vec<HostFacts>,
     pub(crate) switchovers: Vec<SwitchoverFacts>,
+    pub(crate) proxies: Vec<ProxyFacts>,
     pub(crate) scopes: Vec<ScopeFacts>,
     pub(crate) classes: Vec<ClassFacts>,
     pub(crate) phones: Vec<PhoneFacts>,
@@ -68,7 +69,11 @@ pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Fac
     let (switchover_tables, switchovers_bad) = sections(root, "switchover", "[switchover]");
     let switchovers: Vec<_> =
         switchover_tables.iter().map(|table| SwitchoverFacts::read(table, &names)).collect();
-    names.add_switchovers(&switchovers, switchovers_bad);
+    let (proxy_tables, proxies_bad) = sections(root, "proxy", "[[proxy]]");
+    let proxies: Vec<_> =
+        proxy_tables.iter().map(|table| ProxyFacts::read(table, &names)).collect();
+    names.add_groups(switchovers.iter().map(|it| (&it.name, &it.hosts)), switchovers_bad);
+    names.add_groups(proxies.iter().map(|it| (&it.name, &it.hosts)), proxies_bad);
 
     let time = TimeFacts::read(section(root, "time", "[time]"), &names);
     let dhcp = dhcp::read(section(root, "dhcp", "[dhcp]"));
@@ -101,6 +106,7 @@ pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Fac
         time,
         hosts,
         switchovers,
+        proxies,
         scopes,
         classes,
         phones,

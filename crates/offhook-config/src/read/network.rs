@@ -19,6 +19,7 @@ pub(crate) struct DnsFacts {
     pub(crate) ttl: u32,
     pub(crate) negative_ttl: u32,
     pub(crate) cache: DnsCache,
+    pub(crate) naptr: bool,
 }
 
 /// Seconds that a resolver may keep a record, unless the file says otherwise.
@@ -36,16 +37,17 @@ impl DnsFacts {
                 ttl: TTL,
                 negative_ttl: NEGATIVE_TTL,
                 cache: DnsCache::default(),
+                naptr: true,
             };
         };
         let listen = table.required("listen", "[\"10.250.1.5\"]", |value| {
             non_empty(value, value.one_or_many(|item| item.listener(53))?)
         });
         let forward = table.field("forward", |value| Some(forward(&value.table("[dns] forward")?)));
-        let seconds = |d: Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX);
         let ttl = table.field("ttl", |value| value.duration(1, 604_800)).into_value();
         let negative = table.field("negative_ttl", |value| value.duration(1, 60)).into_value();
         let cache = dns_cache::read(&table);
+        let naptr = table.field("naptr", Value::boolean).into_value().unwrap_or(true);
         table.finish();
         Self {
             listen,
@@ -53,8 +55,14 @@ impl DnsFacts {
             ttl: ttl.map_or(TTL, seconds),
             negative_ttl: negative.map_or(NEGATIVE_TTL, seconds),
             cache,
+            naptr,
         }
     }
+}
+
+/// A TTL, as records have it.
+pub(crate) fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
 fn forward(table: &Table<'_>) -> Vec<(Spanned<Option<DomainName>>, Vec<SocketAddr>)> {

@@ -76,11 +76,11 @@ fn a_name_too_long_or_of_a_server_is_not_taken() {
     let (flags, name) = answer(E | S, &long);
     assert_eq!((flags, name[0], name.len()), (E | S, 63, 64 + 10));
     let mut lab = site();
-    lab.hosts.push(offhook_model::Host {
-        name: "vm40ic1.lab.voip".parse().unwrap(),
-        address: ip("10.250.1.151"),
-        origin: offhook_model::Origin::default("test"),
-    });
+    lab.hosts.push(offhook_model::Host::new(
+        "vm40ic1.lab.voip".parse().unwrap(),
+        ip("10.250.1.151"),
+        offhook_model::Origin::default("test"),
+    ));
     let mut server = Server::new(lab);
     let ack = server.lease(ON_VOICE, &asked(S, b"VM40IC1"));
     assert_eq!(ack.option(81), Some(&b"\x0a\xff\xffVM40IC1.lab.voip"[..]));

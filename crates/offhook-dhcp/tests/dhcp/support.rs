@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use offhook_dhcp::{Arrival, Core, Decision, Link, NoReply, Reply};
 use offhook_model::{
-    Class, ClassId, Dns, Evidence, Lease, LeaseWrite, Mac, OptionRule, Origin, Phone, Scope,
-    ScopeId, Send, Site, Time,
+    Class, ClassId, Evidence, Lease, LeaseWrite, Mac, OptionRule, Origin, Phone, Scope, ScopeId,
+    Send, Site, Time,
 };
 
 pub(crate) const VOICE: ScopeId = ScopeId(0);
@@ -136,24 +136,18 @@ pub(crate) fn site() -> Site {
     ));
     Site {
         name: "lab".into(),
-        zone: "lab.voip".parse().unwrap(),
-        dhcp: offhook_model::Dhcp::default(),
-        dns: Dns::default(),
-        tftp: None,
-        hosts: Vec::new(),
-        switchovers: Vec::new(),
         scopes: vec![
             scope("voice", "10.250.1.0/24", "10.250.1.20-10.250.1.149", "10.250.1.1", 8),
             scope("native", "10.0.0.0/24", "10.0.0.100-10.0.0.199", "10.0.0.1", 1),
         ],
         classes,
-        phones: Vec::new(),
         options: vec![
             asked(2, &(-18000_i32).to_be_bytes()),
             asked(6, &addresses(&["10.250.1.5", "10.250.0.2"])),
             asked(15, b"lab.voip"),
             asked(42, &addresses(&["10.250.1.6"])),
         ],
+        ..Site::new("lab.voip".parse().unwrap())
     }
 }
 

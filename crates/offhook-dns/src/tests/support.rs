@@ -58,7 +58,7 @@ fn scope(label: &str, subnet: &str) -> Scope {
 }
 
 pub(crate) fn host(label: &str, address: [u8; 4]) -> Host {
-    Host { name: name(label), address: address.into(), origin: Origin::default("test") }
+    Host::new(name(label), address.into(), Origin::default("test"))
 }
 
 /// `config/lab.toml`, as far as DNS reads it.
@@ -66,8 +66,6 @@ pub(crate) fn lab() -> Site {
     let pair = [("vm40ic1.lab.voip", [10, 250, 1, 151]), ("vm40ic2.lab.voip", [10, 250, 1, 152])];
     Site {
         name: "lab".into(),
-        zone: name("lab.voip"),
-        dhcp: offhook_model::Dhcp::default(),
         dns: offhook_model::Dns {
             listen: vec!["10.250.1.5:53".parse().unwrap()],
             forward: BTreeMap::from([(
@@ -77,25 +75,22 @@ pub(crate) fn lab() -> Site {
             negative_ttl: 45,
             ..offhook_model::Dns::default()
         },
-        tftp: None,
         hosts: pair
             .iter()
             .map(|&(label, address)| host(label, address))
             .chain([host("mytimeserver.lab.voip", [10, 250, 1, 6])])
             .collect(),
         switchovers: vec![Switchover {
-            name: name("provision.lab.voip"),
-            hosts: pair.iter().map(|&(label, address)| (name(label), address.into())).collect(),
             provisioning: Some(Provisioning { scheme: "http".into(), port: 8088 }),
             sip: SipPorts { udp: Some(8060), tcp: Some(8060), tls: Some(8061) },
-            health: None,
-            order: offhook_model::Order::Random,
-            origin: Origin::default("test"),
+            ..Switchover::new(
+                name("provision.lab.voip"),
+                pair.iter().map(|&(label, address)| (name(label), address.into())).collect(),
+                Origin::default("test"),
+            )
         }],
         scopes: vec![scope("voice", "10.250.1.0/24"), scope("native", "10.0.0.0/24")],
-        classes: Vec::new(),
-        phones: Vec::new(),
-        options: Vec::new(),
+        ..Site::new(name("lab.voip"))
     }
 }
 
@@ -355,6 +350,20 @@ fn read_data(wire: &[u8], rtype: u16, start: usize, end: usize) -> String {
             let target = read_name(wire, &mut at);
             format!("{} {} {} {target}", u16_at(start), u16_at(start + 2), u16_at(start + 4))
         }
+        NAPTR => {
+            at += 4;
+            let mut strings = Vec::new();
+            for _ in 0..3 {
+                let length = usize::from(wire[at]);
+                strings.push(String::from_utf8_lossy(&wire[at + 1..at + 1 + length]).into_owned());
+                at += 1 + length;
+            }
+            // RFC 3403 section 4.1: the replacement is never compressed.
+            assert!(wire[at..end].iter().all(|&octet| octet < 0xc0), "compressed replacement");
+            let replacement = read_name(wire, &mut at);
+            format!("{} {} {strings:?} {replacement}", u16_at(start), u16_at(start + 2))
+                .replace(['[', ']', ','], "")
+        }
         SOA => {
             let (primary, mailbox) = (read_name(wire, &mut at), read_name(wire, &mut at));
             let number =
@@ -363,7 +372,7 @@ fn read_data(wire: &[u8], rtype: u16, start: usize, end: usize) -> String {
         }
         _ => wire[start..end].iter().map(|octet| format!("{octet:02x}")).collect(),
     };
-    if matches!(rtype, NS | PTR | SRV) {
+    if matches!(rtype, NS | PTR | SRV | NAPTR) {
         assert_eq!(at, end, "record data ends elsewhere");
     }
     text

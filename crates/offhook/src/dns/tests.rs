@@ -29,8 +29,6 @@ fn site(forward: &[(&str, Vec<SocketAddr>)]) -> Site {
     let origin = Origin::default("test");
     Site {
         name: "lab".into(),
-        zone: name("lab.voip"),
-        dhcp: offhook_model::Dhcp::default(),
         dns: Dns {
             listen: vec!["10.250.1.5:53".parse().unwrap()],
             forward: forward
@@ -39,28 +37,19 @@ fn site(forward: &[(&str, Vec<SocketAddr>)]) -> Site {
                 .collect::<BTreeMap<_, _>>(),
             ..Dns::default()
         },
-        tftp: None,
         hosts: pair
             .iter()
-            .map(|&(host, address)| Host {
-                name: name(host),
-                address: address.into(),
-                origin: origin.clone(),
-            })
+            .map(|&(host, address)| Host::new(name(host), address.into(), origin.clone()))
             .collect(),
         switchovers: vec![Switchover {
-            name: name("provision.lab.voip"),
-            hosts: pair.iter().map(|&(host, address)| (name(host), address.into())).collect(),
-            provisioning: None,
             sip: SipPorts { udp: Some(8060), tcp: Some(8060), tls: Some(8061) },
-            health: None,
-            order: offhook_model::Order::Random,
-            origin,
+            ..Switchover::new(
+                name("provision.lab.voip"),
+                pair.iter().map(|&(host, address)| (name(host), address.into())).collect(),
+                origin,
+            )
         }],
-        scopes: Vec::new(),
-        classes: Vec::new(),
-        phones: Vec::new(),
-        options: Vec::new(),
+        ..Site::new(name("lab.voip"))
     }
 }
 

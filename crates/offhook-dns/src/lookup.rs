@@ -1,0 +1,99 @@
+//! What a name leads to (RFC 1034 section 4.3.2): its records, a wildcard's, a referral, a DNAME, or nothing.
+
+use hickory_proto::rr::RecordType;
+
+use crate::name::suffixes;
+use crate::nodes::{Found, Node, RrSet};
+use crate::zones::{Zone, Zones};
+
+/// DNAME (RFC 6672), which the wire library knows by its number only.
+pub(crate) const DNAME: RecordType = RecordType::Unknown(39);
+
+/// DS (RFC 4034), the one type that the parent's side of a delegation answers.
+const DS: u16 = 43;
+
+/// The longest name, octets.
+const LONGEST: usize = 255;
+
+/// What a name leads to; `'n` is the life of the name asked for.
+#[derive(Debug)]
+pub(crate) enum Lookup<'z, 'n> {
+    /// The name exists, or a wildcard stands for it.
+    Node { zone: &'z Zone, node: &'z Node },
+    /// The name does not exist, and no wildcard stands for it.
+    Missing { zone: &'z Zone },
+    /// The name is at or below a delegation: whom to ask instead.
+    Referral { cut: &'n [u8], servers: &'z RrSet },
+    /// Everything below `owner` is elsewhere.
+    Dname { owner: &'n [u8], set: &'z RrSet },
+    /// The name is in none of our zones.
+    Outside,
+}
+
+impl Zones {
+    /// What a name in lower-case wire form leads to, when records of type `qtype` are wanted.
+    pub(crate) fn lookup<'n>(&self, wire: &'n [u8], qtype: u16) -> Lookup<'_, 'n> {
+        let (found, zone) = self.find(wire);
+        let Some(zone) = zone else { return Lookup::Outside };
+        if zone.has_cuts
+            && let Some(elsewhere) = self.cut(zone, wire, qtype)
+        {
+            return elsewhere;
+        }
+        match found {
+            Found::Node(node) => Lookup::Node { zone, node },
+            Found::Missing { closest, encloser } if closest.wildcard => {
+                // RFC 4592 section 3.3.1: the source of synthesis is the `*` right below the closest encloser.
+                match self.wildcard(encloser) {
+                    Some(node) => Lookup::Node { zone, node },
+                    None => Lookup::Missing { zone },
+                }
+            }
+            Found::Missing { .. } => Lookup::Missing { zone },
+            Found::Outside => Lookup::Outside,
+        }
+    }
+
+    /// The address records that may go with an answer as its targets' (not those below a delegation, which are
+    /// somebody else's); for a name in lower-case wire form.
+    pub(crate) fn own_node(&self, wire: &[u8]) -> Option<&Node> {
+        match self.find(wire) {
+            (Found::Node(node), Some(zone))
+                if !zone.has_cuts || self.cut(zone, wire, 0).is_none() =>
+            {
+                Some(node)
+            }
+            _ => None,
+        }
+    }
+
+    fn wildcard(&self, encloser: &[u8]) -> Option<&Node> {
+        let mut buffer = [0; LONGEST];
+        let name = buffer.get_mut(..encloser.len() + 2)?;
+        let (star, rest) = name.split_at_mut(2);
+        star.copy_from_slice(b"\x01*");
+        rest.copy_from_slice(encloser);
+        self.nodes.node(name)
+    }
+
+    /// The topmost delegation or DNAME that a name in this zone is at or below.
+    fn cut<'n>(&self, zone: &Zone, wire: &'n [u8], qtype: u16) -> Option<Lookup<'_, 'n>> {
+        let apex = zone.key.as_wire();
+        let mut topmost = None;
+        for name in suffixes(wire).take_while(|name| name.len() >= apex.len()) {
+            let Some(node) = self.nodes.node(name) else { continue };
+            let is_apex = name.len() == apex.len();
+            if let Some(servers) = node.rrset(RecordType::NS)
+                && !is_apex
+                && !(qtype == DS && name.len() == wire.len())
+            {
+                topmost = Some(Lookup::Referral { cut: name, servers });
+            } else if let Some(set) = node.rrset(DNAME)
+                && name.len() < wire.len()
+            {
+                topmost = Some(Lookup::Dname { owner: name, set });
+            }
+        }
+        topmost
+    }
+}
