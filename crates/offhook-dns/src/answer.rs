@@ -138,8 +138,9 @@ fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) 
     let available = zones.upstreams.available_to(client.address);
     reply.metadata.recursion_available = available;
     reply.metadata.authoritative = question.qclass == CLASS_IN;
-    let end =
-        Respond::new(zones, &mut reply, order, question.qtype).run(&question.name, &request.key);
+    // In lower case: what goes with a name, a DNAME's alias for instance, is the same for everybody who asks.
+    let name = question.name.to_lowercase();
+    let end = Respond::new(zones, &mut reply, order, question.qtype).run(&name, &request.key);
     let (question, key) = match end {
         End::Complete => return Outcome::Reply(reply),
         End::Outside => {

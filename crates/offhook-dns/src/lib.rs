@@ -8,12 +8,14 @@
 //! ```text
 //! bytes → Request (request.rs) → answer (answer.rs) → Respond (respond.rs) → Reply (reply.rs) → bytes
 //!                                                        Zones::lookup (lookup.rs, zones.rs, nodes.rs)
+//!   └──→ Direct (direct/) → bytes, as long as it remembers what that came to
 //! Site → Zones (build.rs) → changes (change.rs) → Zones
 //! ```
 
 mod answer;
 mod build;
 mod change;
+mod direct;
 mod lookup;
 mod name;
 mod nodes;
@@ -31,7 +33,8 @@ pub mod health;
 mod tests;
 
 pub use answer::{Client, Forward, Outcome, Transport, answer};
-pub use order::Order;
+pub use direct::{Answered, DIRECT_ROOM, Direct};
+pub use order::{EveryOrder, Order};
 pub use reply::{Question, Reply};
 pub use request::Ignored;
 pub use zones::Zones;

@@ -23,6 +23,50 @@ pub(crate) fn shuffle<T>(items: &mut [T], order: &mut impl Order) {
     }
 }
 
+/// Takes every decision there is, one after the other: what asks it again and again, until there is no [`advance`],
+/// gives every order there is.
+///
+/// [`advance`]: EveryOrder::advance
+#[derive(Debug, Default)]
+pub struct EveryOrder {
+    /// What was decided so far this time, out of how many.
+    decisions: Vec<(usize, usize)>,
+    /// How many of them were asked for this time.
+    taken: usize,
+}
+
+impl Order for EveryOrder {
+    fn below(&mut self, bound: usize) -> usize {
+        let place = self.taken;
+        self.taken += 1;
+        if let Some(&(decision, _)) = self.decisions.get(place) {
+            return decision;
+        }
+        self.decisions.push((0, bound));
+        0
+    }
+}
+
+impl EveryOrder {
+    /// How unlikely this order is: chance would decide for it once in so many times.
+    pub fn odds(&self) -> usize {
+        self.decisions.iter().fold(1, |product, &(_, bound)| product.saturating_mul(bound))
+    }
+
+    /// Prepares the next; false when that was the last.
+    pub fn advance(&mut self) -> bool {
+        self.taken = 0;
+        while let Some((decision, bound)) = self.decisions.last_mut() {
+            *decision += 1;
+            if *decision < *bound {
+                return true;
+            }
+            self.decisions.pop();
+        }
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -43,5 +87,22 @@ mod tests {
         }
         assert_eq!(seen.len(), 6);
         assert!(seen.values().all(|&times| (850..1150).contains(&times)), "{seen:?}");
+    }
+
+    #[test]
+    fn every_order_there_is_comes_once() {
+        let (mut every, mut seen) = (EveryOrder::default(), BTreeMap::new());
+        loop {
+            let (mut three, mut two) = ([1, 2, 3], [4, 5]);
+            shuffle(&mut three, &mut every);
+            shuffle(&mut two, &mut every);
+            *seen.entry((three, two)).or_insert(0) += 1;
+            assert_eq!(every.odds(), 12);
+            if !every.advance() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 12);
+        assert!(seen.values().all(|&times| times == 1), "{seen:?}");
     }
 }

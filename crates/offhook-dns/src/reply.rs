@@ -81,6 +81,11 @@ impl Reply {
         self
     }
 
+    /// Lets it have so many octets, whatever the client takes.
+    pub(crate) fn allow(&mut self, limit: u16) {
+        self.limit = limit;
+    }
+
     /// Gives our SOA records the serial of the snapshot: they are built once, and the serial changes often.
     pub(crate) fn stamp(&mut self, serial: u32) {
         for record in self.answers.iter_mut().chain(&mut self.authorities) {

@@ -1,10 +1,12 @@
 //! Linux sockets: UDP with packet information, raw frames, probes, interfaces.
 //!
-//! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`]. This is
+//! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`], the DNS loop
+//! one that waits in [`Exchanges::receive`]. This is
 //! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg and two socket options.
 
 mod datagram;
 mod error;
+mod exchange;
 mod frame;
 mod interface;
 mod mmsg;
@@ -15,6 +17,7 @@ mod probe;
 
 pub use datagram::{Datagram, DhcpSocket, Outgoing, RecvBatch};
 pub use error::{BindError, Recovery, recovery};
+pub use exchange::{Exchanges, send_now};
 pub use frame::{Frame, FrameError, UdpFrame};
 pub use interface::{Interface, interfaces};
 pub use packet::FrameSocket;

@@ -21,7 +21,7 @@ use crate::poll::wait_for;
 pub(crate) const BATCH: usize = 64;
 
 /// How long a send waits for room in the socket's buffer before it gives up.
-const ROOM: Duration = Duration::from_millis(20);
+pub(crate) const ROOM: Duration = Duration::from_millis(20);
 
 /// Room for one in_pktinfo and its header, aligned as cmsghdr wants it.
 #[repr(C, align(8))]

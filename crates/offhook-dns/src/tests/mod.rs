@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod build;
+mod direct;
 mod edns;
 mod never;
 mod support;

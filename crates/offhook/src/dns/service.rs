@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_proto::op::OpCode;
 use hickory_proto::rr::RecordType;
-use offhook_dns::{Client, Forward, Outcome, Reply, Transport, answer};
+use offhook_dns::{Client, Forward, Outcome, Reply, Transport, Zones, answer};
 use tracing::{debug, info};
 
 use super::forward::Forwarder;
@@ -37,6 +37,11 @@ impl Service {
 
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What is served at this moment.
+    pub(super) fn zones(&self) -> arc_swap::Guard<Arc<Zones>> {
+        self.zones.current()
     }
 
     /// What to do with a request from `peer`. Never waits.

@@ -3,80 +3,158 @@
 //! Not hickory-server's loop, because a handler cannot mend what that does before and after it: it answers
 //! malformed *responses* with FORMERR, so that two servers can be made to talk to each other for ever; its own
 //! FORMERR has neither question nor OPT; a truncated answer keeps octets of the record that did not fit; and its
-//! queue of 32 answers drops the rest of a burst. A loop this short is also where a faster one will go.
+//! queue of 32 answers drops the rest of a burst.
+//!
+//! And not one of the runtime's: each socket has a thread that waits in the system call that receives, takes all
+//! that has come in, answers it from memory (see [`Direct`]) and sends all answers with one call. What has to wait
+//! for somebody else goes to the runtime.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use offhook_dns::{Outcome, Reply, Transport};
-use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use offhook_dns::{DIRECT_ROOM, Direct, Forward, Outcome, Reply, Transport};
+use offhook_net::Exchanges;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::service::Service;
 use super::told_to_stop;
 
-/// The largest UDP payload there is: a request that would not fit would be read as a malformed one.
-const LARGEST: usize = 65_535;
-
 /// Breathing space after the socket reported an error, so that a lasting one does not take a whole core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long the thread may not notice that it is to stop.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Questions for other servers that the runtime has not taken yet.
+const FORWARDS: usize = 256;
 
 /// Serves one socket until told to stop.
 ///
 /// # Errors
-/// The socket could not be handed to the runtime, or is of no use any more.
+/// The socket is of no use any more, or the kernel grants no thread for it.
 pub(super) async fn serve(
     service: Arc<Service>,
-    socket: Arc<StdUdpSocket>,
+    socket: Arc<UdpSocket>,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let socket = Arc::new(UdpSocket::from_std(socket.try_clone()?)?);
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (ask, mut asked) = mpsc::channel(FORWARDS);
+    let (ended, mut end) = oneshot::channel();
+    let thread = Listener {
+        service: Arc::clone(&service),
+        socket: Arc::clone(&socket),
+        forwards: ask,
+        stop: Arc::clone(&stop),
+    };
+    std::thread::Builder::new().name("dns".into()).spawn(move || {
+        // When the listener panics, `ended` is dropped, and that says it.
+        let _ = ended.send(thread.run());
+    })?;
     let mut forwards = JoinSet::new();
-    let mut buffer = vec![0; LARGEST];
     loop {
-        let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
-            Some(_) = forwards.join_next(), if !forwards.is_empty() => continue,
-            () = told_to_stop(&mut shutdown) => return Ok(()),
-        };
-        let (packet, peer) = match received {
-            Ok((length, peer)) => (buffer.get(..length).unwrap_or_default(), peer),
-            Err(error) => {
-                if offhook_net::recovery(&error) == offhook_net::Recovery::Reopen {
-                    warn!(%error, "cannot receive DNS requests");
-                }
-                tokio::time::sleep(ERROR_PAUSE).await;
-                continue;
-            }
-        };
-        match service.decide(packet, peer, Transport::Udp) {
-            Outcome::Ignore(_) => {}
-            Outcome::Reply(reply) => send(&socket, &reply, peer).await,
-            Outcome::Forward(forward) => {
+        tokio::select! {
+            Some((forward, peer)) = asked.recv() => {
                 let (service, socket) = (Arc::clone(&service), Arc::clone(&socket));
                 forwards.spawn(async move {
                     let reply = service.forward(forward, peer, Transport::Udp).await;
-                    send(&socket, &reply, peer).await;
+                    send(&socket, &reply, peer);
                 });
             }
+            Some(_) = forwards.join_next(), if !forwards.is_empty() => {}
+            () = told_to_stop(&mut shutdown), if !stop.load(Ordering::Relaxed) => {
+                stop.store(true, Ordering::Relaxed);
+            }
+            result = &mut end => return result.unwrap_or_else(|_| Err(io::Error::other("panicked"))),
         }
     }
 }
 
-async fn send(socket: &UdpSocket, reply: &Reply, peer: SocketAddr) {
-    let wire = match reply.encode() {
-        Ok(wire) => wire,
-        Err(error) => {
-            warn!(client = %peer, %error, "cannot encode an answer");
-            return;
+/// What the thread of a socket has.
+struct Listener {
+    service: Arc<Service>,
+    socket: Arc<UdpSocket>,
+    forwards: mpsc::Sender<(Forward, SocketAddr)>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Listener {
+    fn run(self) -> io::Result<()> {
+        let mut exchanges = Exchanges::new(DIRECT_ROOM);
+        let mut direct = Direct::new(rand::random());
+        while !self.stop.load(Ordering::Relaxed) {
+            if let Err(error) = exchanges.receive(&self.socket) {
+                if offhook_net::recovery(&error) == offhook_net::Recovery::Reopen {
+                    warn!(%error, "cannot receive DNS requests");
+                }
+                std::thread::sleep(ERROR_PAUSE);
+                continue;
+            }
+            let zones = self.service.zones();
+            // Who wants to see every query wants to see all of it.
+            let in_detail = tracing::enabled!(tracing::Level::DEBUG);
+            exchanges.serve(|request, peer, room| {
+                if !in_detail
+                    && let Some(answered) = direct.answer(&zones, request, peer.ip(), room)
+                {
+                    return answered.length;
+                }
+                self.answer(request, peer, room)
+            });
+            exchanges.send(&self.socket, |client, error| {
+                debug!(%client, %error, "cannot send an answer");
+            });
         }
-    };
+        Ok(())
+    }
+
+    /// What the direct path does not answer; returns how many octets of `room` are to be sent.
+    fn answer(&self, request: &[u8], peer: SocketAddr, room: &mut [u8]) -> usize {
+        match self.service.decide(request, peer, Transport::Udp) {
+            Outcome::Ignore(_) => 0,
+            Outcome::Reply(reply) => put(&reply, peer, room),
+            Outcome::Forward(forward) => match self.forwards.try_send((forward, peer)) {
+                Ok(()) => 0,
+                Err(refused) => put(&refused.into_inner().0.failed(), peer, room),
+            },
+        }
+    }
+}
+
+/// Writes a reply into `room`, and says how long it is.
+fn put(reply: &Reply, client: SocketAddr, room: &mut [u8]) -> usize {
+    let wire = encode(reply, client);
+    match room.get_mut(..wire.len()) {
+        Some(place) => {
+            place.copy_from_slice(&wire);
+            wire.len()
+        }
+        None => 0,
+    }
+}
+
+/// Empty when it cannot be encoded.
+fn encode(reply: &Reply, client: SocketAddr) -> Vec<u8> {
+    reply.encode().unwrap_or_else(|error| {
+        warn!(%client, %error, "cannot encode an answer");
+        Vec::new()
+    })
+}
+
+/// Sends a reply by itself, from the runtime.
+fn send(socket: &UdpSocket, reply: &Reply, client: SocketAddr) {
+    let wire = encode(reply, client);
+    if wire.is_empty() {
+        return;
+    }
     // Lost answers are asked for again; what was wrong with the way to this client is not for the log's top.
-    if let Err(error) = socket.send_to(&wire, peer).await {
-        debug!(client = %peer, %error, "cannot send an answer");
+    if let Err(error) = offhook_net::send_now(socket, &wire, client) {
+        debug!(%client, %error, "cannot send an answer");
     }
 }
