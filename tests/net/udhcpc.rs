@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use crate::lab::{Lab, Netns, Vlan, run};
 
 /// What udhcpc handed to its script.
-type Given = BTreeMap<String, String>;
+pub(crate) type Given = BTreeMap<String, String>;
 
-fn udhcpc(lab: &Lab, client: &Netns, flags: &[&str]) -> Given {
+/// Runs udhcpc on `eth0` once, until it has a lease.
+pub(crate) fn udhcpc(lab: &Lab, client: &Netns, flags: &[&str]) -> Given {
     let script = lab.dir.path().join(format!("udhcpc-{}", client.name()));
     let out = lab.dir.path().join(format!("udhcpc-{}.env", client.name()));
     let body = format!(
