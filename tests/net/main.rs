@@ -19,5 +19,6 @@ mod program;
 mod raw;
 mod relay;
 mod shared;
+mod storm;
 mod tftp;
 mod udhcpc;
