@@ -9,7 +9,7 @@ use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
 use crate::error::{Fault, OpenError};
-use crate::journal::{Latest, NAMES, Segment};
+use crate::journal::{Bytes, Latest, NAMES, Segment};
 use crate::store::{FILE_NAME, builder, check, guarded, load};
 use crate::tables;
 
@@ -28,19 +28,19 @@ pub fn read(directory: &Path) -> Result<Vec<Lease>, OpenError> {
     loop {
         let result = guarded(|| {
             // The journal first: what is folded meanwhile is then in both, and not in neither.
-            let journals = NAMES.map(|name| copy(&directory.join(name)));
+            let journals = NAMES.map(|name| fs::read(directory.join(name)));
             let db = check(builder().create_with_backend(copy(&path).map_err(Fault::Io)?)?)?;
             let Some(id) = tables::journal(&db)? else {
                 return tables::load(&db, Latest::new());
             };
-            let open = |name: &str, journal: io::Result<InMemoryBackend>| {
+            let open = |name: &str, journal: io::Result<Vec<u8>>| {
                 let journal = journal.map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => {
                         Fault::Damaged(format!("its journal {name} is missing"))
                     }
                     _ => Fault::Io(error),
                 })?;
-                Segment::open(directory.join(name), Arc::new(journal), id)
+                Segment::open(directory.join(name), Arc::new(Bytes(journal)), id)
             };
             let ([a, b], [first, second]) = (NAMES, journals);
             let segments = [open(a, first)?, open(b, second)?];

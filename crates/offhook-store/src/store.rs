@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use offhook_model::{Lease, LeaseWrite};
-use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
 use crate::error::{CommitError, Fault, OpenError};
 use crate::journal::fold::Folder;
-use crate::journal::{Journal, Medium, NAMES, Segment};
+use crate::journal::{BackingFile, Journal, Medium, NAMES, Segment};
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::tables;
 
@@ -35,7 +34,7 @@ pub(crate) type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseErr
 /// How existing files are opened.
 pub(crate) struct Disk {
     pub(crate) database: OpenDatabase,
-    pub(crate) journal: Box<dyn Fn(FileBackend) -> Medium>,
+    pub(crate) journal: Box<dyn Fn(BackingFile) -> Medium>,
 }
 
 impl Default for Disk {
@@ -240,11 +239,11 @@ fn add_journals(directory: &Path, db: &mut Database) -> Result<u64, Fault> {
 /// them; or the database is gone.
 fn refuse_journals(directory: &Path) -> Result<(), Fault> {
     for name in NAMES {
-        match File::open(directory.join(name)) {
+        match BackingFile::open(&directory.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Fault::Io(error)),
             Ok(file) => {
-                let medium: Medium = Arc::new(FileBackend::new(file)?);
+                let medium: Medium = Arc::new(file);
                 if !crate::journal::is_unused(&medium).map_err(Fault::Io)? {
                     let text =
                         format!("there are leases in {name} that belong to another {FILE_NAME}");
@@ -259,17 +258,15 @@ fn refuse_journals(directory: &Path) -> Result<(), Fault> {
 fn open_journals(
     directory: &Path,
     id: u64,
-    wrap: &dyn Fn(FileBackend) -> Medium,
+    wrap: &dyn Fn(BackingFile) -> Medium,
 ) -> Result<[Segment; 2], Fault> {
     let open = |name: &str| {
         let path = directory.join(name);
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::NotFound => Fault::Damaged(format!("its journal {name} is missing")),
-                _ => Fault::Io(error),
-            }
+        let file = BackingFile::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Fault::Damaged(format!("its journal {name} is missing")),
+            _ => Fault::Io(error),
         })?;
-        Segment::open(path, wrap(FileBackend::new(file)?), id)
+        Segment::open(path, wrap(file), id)
     };
     let [first, second] = NAMES;
     Ok([open(first)?, open(second)?])

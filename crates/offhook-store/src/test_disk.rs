@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 
-use crate::journal::Medium;
+use crate::journal::{Backing, BackingFile, Medium};
 use crate::store::{Disk, builder};
 
 /// A disk that can be full, fail or panic, as its switches say.
@@ -25,34 +25,36 @@ impl Switches {
         Disk {
             database: Box::new(move |path| {
                 let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
-                builder().create_with_backend(switches.wrap(FileBackend::new(file)?))
+                let file = FileBackend::new(file)?;
+                builder().create_with_backend(Switched { file, switches: switches.clone() })
             }),
-            journal: Box::new(move |file| Arc::new(others.wrap(file))),
+            journal: Box::new(move |file| Arc::new(Switched { file, switches: others.clone() })),
         }
     }
 
-    fn wrap(&self, file: FileBackend) -> Switched {
-        Switched { file, switches: self.clone() }
-    }
-}
-
-#[derive(Debug)]
-struct Switched {
-    file: FileBackend,
-    switches: Switches,
-}
-
-impl Switched {
     fn check(&self) -> io::Result<()> {
-        assert!(!self.switches.panics.load(Ordering::SeqCst), "the disk panics");
-        match self.switches.full.load(Ordering::SeqCst) {
+        assert!(!self.panics.load(Ordering::SeqCst), "the disk panics");
+        match self.full.load(Ordering::SeqCst) {
             true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn check_sync(&self) -> io::Result<()> {
+        match self.sync_fails.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("the disk broke")),
             false => Ok(()),
         }
     }
 }
 
-impl StorageBackend for Switched {
+#[derive(Debug)]
+struct Switched<F> {
+    file: F,
+    switches: Switches,
+}
+
+impl Backing for Switched<BackingFile> {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
@@ -62,19 +64,48 @@ impl StorageBackend for Switched {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check()?;
+        self.switches.check()?;
+        self.file.set_len(len)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.switches.check()?;
+        self.file.write(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.switches.check_sync()?;
+        self.file.sync()
+    }
+
+    fn write_through(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.switches.check()?;
+        self.switches.check_sync()?;
+        self.file.write_through(offset, blocks)
+    }
+}
+
+impl StorageBackend for Switched<FileBackend> {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.switches.check()?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.switches.sync_fails.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk broke"));
-        }
+        self.switches.check_sync()?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check()?;
+        self.switches.check()?;
         self.file.write(offset, data)
     }
 }
@@ -145,6 +176,28 @@ pub(crate) fn replay(op: &Op, image: &mut Vec<u8>) {
         }
         Op::SetLen(len) => image.resize(*len, 0),
         Op::Sync | Op::Acknowledged => {}
+    }
+}
+
+impl Backing for MemoryFile {
+    fn len(&self) -> io::Result<u64> {
+        StorageBackend::len(self)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        StorageBackend::read(self, offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        StorageBackend::set_len(self, len)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        StorageBackend::write(self, offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod block;
 pub(crate) mod fold;
+mod medium;
 mod segment;
 
 use std::collections::HashMap;
@@ -21,7 +22,10 @@ use offhook_model::{Lease, LeaseWrite};
 use crate::error::Fault;
 use crate::record;
 use block::{Assembler, BLOCK, Batch, blocks_of, write_batch};
-pub(crate) use segment::{Medium, Reader, Segment};
+#[cfg(test)]
+pub(crate) use medium::Backing;
+pub(crate) use medium::{BackingFile, Bytes, Medium};
+pub(crate) use segment::{Reader, Segment};
 
 /// The files in the state directory.
 pub(crate) const NAMES: [&str; 2] = ["leases.journal-a", "leases.journal-b"];

@@ -11,9 +11,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::StorageBackend;
-
 use super::block::{BLOCK, is_sound, seal};
+use super::medium::{Backing, BackingFile, Medium};
 use crate::error::Fault;
 
 /// Copies of the head.
@@ -21,9 +20,6 @@ const HEADS: usize = 2;
 /// Blocks a new file has room for, and by how many it grows: 1 MiB. Less in tests, so that both happen often.
 pub(crate) const STEP: usize = if cfg!(test) { 8 } else { 256 };
 const MAGIC: &[u8; 20] = b"offhook journal\x00\x00\x00\x00\x02";
-
-/// A file, or what stands for one in tests.
-pub(crate) type Medium = Arc<dyn StorageBackend>;
 
 /// A journal file.
 pub(crate) struct Segment {
@@ -51,21 +47,19 @@ impl Segment {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&new)?;
-        let medium = redb::backends::FileBackend::new(file).map_err(io::Error::other)?;
-        Self::initialise(&medium, store)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        Self::initialise(&BackingFile::open(&new)?, store)?;
         File::open(&new)?.sync_all()?;
         fs::rename(&new, path)
     }
 
     /// Writes an empty journal file.
-    pub(crate) fn initialise(medium: &dyn StorageBackend, store: u64) -> io::Result<()> {
+    pub(crate) fn initialise(medium: &dyn Backing, store: u64) -> io::Result<()> {
         lengthen(medium, 0, HEADS + STEP)?;
         for writes in 0..HEADS as u64 {
             medium.write(place_of(writes), &head(store, writes, STEP))?;
         }
-        medium.sync_data()
+        medium.sync()
     }
 
     /// Opens a file of a store.
@@ -126,21 +120,19 @@ impl Segment {
         // Should this fail, the next attempt writes the same copy, and the other one stays as it is.
         let writes = self.writes + 1;
         let head = head(self.store, writes, capacity);
-        self.medium.write(place_of(writes % HEADS as u64), &head)?;
-        self.medium.sync_data()?;
+        self.medium.write_through(place_of(writes % HEADS as u64), &head)?;
         (self.writes, self.capacity) = (writes, capacity);
         Ok(())
     }
 
     /// Writes blocks and waits until they are on disk. There must be room for them.
     pub(crate) fn write(&self, first: usize, blocks: &[u8]) -> io::Result<()> {
-        self.medium.write(((HEADS + first) * BLOCK) as u64, blocks)?;
-        self.medium.sync_data()
+        self.medium.write_through(((HEADS + first) * BLOCK) as u64, blocks)
     }
 }
 
 /// Writes zeros from one block up to another, and waits until they are on disk.
-fn lengthen(medium: &dyn StorageBackend, from: usize, to: usize) -> io::Result<()> {
+fn lengthen(medium: &dyn Backing, from: usize, to: usize) -> io::Result<()> {
     static ZEROS: [u8; 16 * BLOCK] = [0; 16 * BLOCK];
     // An earlier attempt may have made it longer already.
     if medium.len()? < (to * BLOCK) as u64 {
@@ -150,7 +142,7 @@ fn lengthen(medium: &dyn StorageBackend, from: usize, to: usize) -> io::Result<(
         let length = (to - first).min(16) * BLOCK;
         medium.write((first * BLOCK) as u64, ZEROS.get(..length).unwrap_or(&ZEROS))?;
     }
-    medium.sync_data()
+    medium.sync()
 }
 
 fn place_of(head: u64) -> u64 {
