@@ -63,6 +63,9 @@ reasons! {
     NotAuthoritative = "not-authoritative",
     /// No address is free.
     PoolFull = "pool-full",
+    /// The addresses that are free are the share that `reserved_share` leaves to the inventory and to clients that have
+    /// been here before.
+    ReservedShare = "reserved-share",
     /// An earlier change of this client's lease is not durable yet; it will ask again.
     Unsettled = "unsettled",
     /// A RELEASE or DECLINE from a client that does not hold the address.

@@ -43,8 +43,8 @@ pub struct Scope {
     /// Whether an address is probed (ARP on the link, ICMP through a relay) before it is offered to a client that
     /// did not have it lately.
     pub probe: bool,
-    /// The share of the pools, in percent, that only recognised phones, the inventory and returning clients
-    /// may use up; of a large pool, 128 addresses at most.
+    /// The share of the pools, in percent and rounded down, that only the inventory and returning clients may use up;
+    /// of large pools, 128 addresses at most. What a client says it is does not count.
     pub reserved_share: u8,
     /// Scopes of one name share a link (and its relay's `giaddr`): a client gets an address of any of them.
     pub shared_network: Option<String>,

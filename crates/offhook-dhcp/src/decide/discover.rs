@@ -34,8 +34,10 @@ pub(super) fn on_link<'a>(
             if !context.is_served() {
                 continue;
             }
-            silence = NoReply::PoolFull;
             table.settle(now, *scope);
+            if !take_unclaimed {
+                silence = nothing(&context, table, client, silence);
+            }
             let found = if take_unclaimed {
                 table.take_unclaimed(now, &context.asker(client))
             } else {
@@ -92,13 +94,25 @@ pub(super) fn free(
     wish.or_else(|| table.next_free(context.now, &asker))
 }
 
+/// Why there is no address for a client in this scope; in those before, it was for the reason `before`.
+fn nothing(context: &Context<'_>, table: &Table, client: &ClientId, before: NoReply) -> NoReply {
+    let is_reserved = before == NoReply::ReservedShare;
+    if is_reserved || table.is_only_reserved(&context.asker(client)) {
+        NoReply::ReservedShare
+    } else {
+        NoReply::PoolFull
+    }
+}
+
 fn offer(
     context: &Context<'_>,
     table: &mut Table,
     client: &ClientId,
     found: Option<Ipv4Addr>,
 ) -> Outcome {
-    let Some(address) = found else { return Outcome::Silence(NoReply::PoolFull) };
+    let Some(address) = found else {
+        return Outcome::Silence(nothing(context, table, client, NoReply::PoolFull));
+    };
     for scope in context.network {
         table.withdraw(&context.asker_in(*scope, client));
     }

@@ -113,10 +113,13 @@ fn verdict(
         Standing::Taken => return refuse("address in use by another client"),
         Standing::Withheld => return refuse("address was declined"),
         // Perhaps another server's to give: only who is known here is told.
-        Standing::NotLeasable if intent == Intent::InitReboot && lease.is_none() => {
+        Standing::NotLeasable | Standing::Reserved
+            if intent == Intent::InitReboot && lease.is_none() =>
+        {
             return Err(Outcome::Silence(NoReply::UnknownClient));
         }
         Standing::NotLeasable => return refuse("address not available to this client"),
+        Standing::Reserved => return refuse("reserved_share keeps address for known clients"),
     }
     let offer = table.offer_of(asker);
     match intent {

@@ -57,9 +57,10 @@ pub(crate) enum Standing {
     Taken,
     /// Declined; withheld from everyone.
     Withheld,
-    /// Not an address to be leased to this client: outside the pools, excluded, kept for a phone or
-    /// for clients that are known.
+    /// Not an address to be leased to this client: outside the pools, excluded, or kept for a phone.
     NotLeasable,
+    /// Nobody's, but of the share that is left to clients that are known (`reserved_share`).
+    Reserved,
 }
 
 /// A lease about to be granted.
@@ -299,27 +300,35 @@ impl Table {
         }
         if own {
             Standing::Own
-        } else if is_for_it
-            || self.offers.is_held(address)
-            || self.is_known(asker)
-            || pools.has_room_for_strangers()
-        {
+        } else if is_for_it || self.offers.is_held(address) || self.has_room_for(asker) {
             Standing::Free
         } else {
-            Standing::NotLeasable
+            Standing::Reserved
         }
     }
 
-    /// Whether a client is recognised, or has been here before.
+    /// Whether a client is in the inventory, or has been here before. Its class is what it says of itself, and anybody
+    /// can say that.
     fn is_known(&self, asker: &Asker<'_>) -> bool {
-        asker.phone.is_some() || asker.class.is_some() || self.address_of(asker).is_some()
+        asker.phone.is_some() || self.address_of(asker).is_some()
+    }
+
+    /// Whether a client may take one more address, as far as the reserved share goes.
+    fn has_room_for(&self, asker: &Asker<'_>) -> bool {
+        let pools = self.scopes.get(usize::from(asker.scope.0));
+        pools.is_some_and(|pools| pools.has_room_for_strangers(asker)) || self.is_known(asker)
+    }
+
+    /// Whether a client gets no address only because those that are left are for clients that are known.
+    pub(crate) fn is_only_reserved(&self, asker: &Asker<'_>) -> bool {
+        let pools = self.scopes.get(usize::from(asker.scope.0));
+        !self.has_room_for(asker) && pools.is_some_and(|pools| pools.free_for(asker) > 0)
     }
 
     /// Finds an address for a client that has none, in time that does not depend on how many there are: one that has
     /// been free for as long as any.
     pub(crate) fn next_free(&mut self, now: Time, asker: &Asker<'_>) -> Option<Ipv4Addr> {
-        let pools = self.scopes.get(usize::from(asker.scope.0))?;
-        if !pools.has_room_for_strangers() && !self.is_known(asker) {
+        if !self.has_room_for(asker) {
             return None;
         }
         let found = self.next_in_order(now, asker);

@@ -15,7 +15,7 @@ use super::Asker;
 /// An offer that nobody has taken up by then may be given to another client when there is nothing else.
 const CLAIM: Duration = Duration::from_secs(5);
 
-/// A share of a large pool is not more than this: a pool for 60,000 may well be 99 % full.
+/// A share of large pools is not more than this: a pool for 60,000 may well be 99 % full.
 const MOST_RESERVED: u64 = 128;
 
 /// To whom an address is on offer.
@@ -23,7 +23,7 @@ const MOST_RESERVED: u64 = 128;
 pub(crate) enum Claim {
     /// To a client nobody knows.
     Stranger = 0,
-    /// To one that was recognised, or has been here before.
+    /// To one that is in the inventory, or has been here before.
     Known = 1,
     /// To the one that has it now: it is not to be taken back.
     Holder = 2,
@@ -166,15 +166,23 @@ impl Pools {
             .any(|pool| pool.range.contains(address) && u64::from(address.to_bits()) < pool.cursor)
     }
 
-    /// Whether a client nobody knows may take one more address.
-    pub(crate) fn has_room_for_strangers(&self) -> bool {
+    /// Whether a client nobody knows may take one more address: the share is one of all addresses it could get.
+    pub(crate) fn has_room_for_strangers(&self, asker: &Asker<'_>) -> bool {
         if self.reserved_share == 0 {
             return true;
         }
-        let open = || self.pools.iter().filter(|pool| pool.only.is_empty());
-        let size: u64 = open().map(|pool| pool.size).sum();
-        let free: u64 = open().map(Pool::count_free).sum();
-        free > (size * u64::from(self.reserved_share) / 100).min(MOST_RESERVED)
+        let size: u64 = self.admitting(asker).map(|pool| pool.size).sum();
+        let share = (size * u64::from(self.reserved_share) / 100).min(MOST_RESERVED);
+        self.free_for(asker) > share
+    }
+
+    /// How many of the addresses a client could get are free at least.
+    pub(crate) fn free_for(&self, asker: &Asker<'_>) -> u64 {
+        self.admitting(asker).map(Pool::count_free).sum()
+    }
+
+    fn admitting<'a>(&'a self, asker: &'a Asker<'_>) -> impl Iterator<Item = &'a Pool> {
+        self.pools.iter().filter(|pool| pool.admits(asker))
     }
 
     /// Takes an address out of the order.
@@ -257,7 +265,7 @@ impl Pools {
     /// reserved, what was offered to a client that is known is not for one that is not.
     pub(crate) fn unclaimed(&self, now: Time, asker: &Asker<'_>, known: bool) -> Option<Ipv4Addr> {
         let oldest = |claim: Claim| {
-            let pools = self.pools.iter().filter(|pool| pool.admits(asker));
+            let pools = self.admitting(asker);
             let oldest =
                 pools.filter_map(|pool| pool.offered.get(claim as usize)?.first()).min()?;
             (now.since(oldest.0) >= CLAIM).then_some(oldest.1)

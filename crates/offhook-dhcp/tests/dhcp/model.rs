@@ -221,6 +221,7 @@ impl World {
         let reply = match decision.reply {
             Ok(reply) => Read::new(&reply.bytes),
             Err(NoReply::PoolFull) => return self.assert_full(who),
+            Err(NoReply::ReservedShare) => return self.assert_stranger(who),
             Err(_) => return,
         };
         match reply.message_type() {
@@ -256,11 +257,20 @@ impl World {
         }
     }
 
+    /// What is kept for known clients is kept from those alone that never had an address there, phones or not.
+    fn assert_stranger(&self, (client, link): Who) {
+        assert_eq!(self.rules, Rules::Shared);
+        let scope = &self.server.site.scopes[link].name;
+        let known = self.server.core.leases().any(|lease| {
+            lease.hardware == mac(client).into()
+                && *lease.scope == **scope
+                && lease.state != LeaseState::Declined
+        });
+        assert!(!known, "{client} was here before");
+    }
+
     /// "Full" is true only when every address that the client may have is somebody's.
     fn assert_full(&self, (client, link): Who) {
-        if self.rules == Rules::Shared && client < PHONES {
-            return;
-        }
         let now = self.server.now;
         let leased = self.server.core.leases().filter(|lease| {
             lease.is_live(now) || lease.state == LeaseState::Declined && now < lease.expires

@@ -90,9 +90,13 @@ fn an_expired_phones_address_is_reused_within_its_pool() {
 }
 
 fn flood(server: &mut Server, count: u32) -> Vec<u8> {
+    flood_as(server, count, |message| message)
+}
+
+fn flood_as(server: &mut Server, count: u32, as_if: impl Fn(Message) -> Message) -> Vec<u8> {
     let stranger = |n: u32| {
         let [_, b, c, d] = n.to_be_bytes();
-        Message::discover(Mac([2, 0xee, b, c, d, 1]))
+        as_if(Message::discover(Mac([2, 0xee, b, c, d, 1])))
     };
     let replies = (0..count).filter_map(|n| server.send(ON_VOICE, &stranger(n)).ok());
     replies.map(|reply| last_byte(&Read::new(&reply.bytes))).collect()
@@ -118,8 +122,47 @@ fn a_flood_of_strangers_leaves_the_reserved_share_to_clients_that_are_known() {
     // Not by asking for one, either.
     let wish = Message::request(mac(9)).with(50, [10, 250, 1, 28]).with(54, VOICE_ADDRESS.octets());
     assert_eq!(server.reply(ON_VOICE, &wish).message_type(), 6);
+    // Nor by claiming to be a phone.
+    assert_eq!(server.send(ON_VOICE, &phone_440(3)), Err(NoReply::ReservedShare));
     server.lease(ON_VOICE, &Message::discover(mac(7)));
     assert_eq!(server.send(ON_VOICE, &phone_440(3)), Err(NoReply::PoolFull));
+}
+
+#[test]
+fn a_flood_of_strangers_that_claim_to_be_phones_leaves_a_share_of_the_pools_for_phones() {
+    let mut lab = site();
+    lab.scopes[0].pools = vec![
+        pool("10.250.1.20-10.250.1.29", &[]),
+        pool("10.250.1.30-10.250.1.39", &[PoolUser::Phones]),
+    ];
+    lab.scopes[0].reserved_share = 20;
+    lab.phones.push(phone(mac(7), None, Vec::new()));
+    let mut server = Server::new(lab);
+    let returning = server.lease(ON_VOICE, &phone_440(1)).yiaddr();
+    let _ = server.send(ON_VOICE, &Message::release(mac(1), returning));
+    let as_phone = |mut message: Message| {
+        message.mac.0[5] = 2;
+        message.with(60, b"440HD")
+    };
+    assert_eq!(flood_as(&mut server, 100, as_phone).len(), 16);
+    // Of the open pool alone, two addresses are for known clients; four are left of it.
+    assert_eq!(flood(&mut server, 100).len(), 2);
+    server.lease(ON_VOICE, &Message::discover(mac(7)));
+    server.lease(ON_VOICE, &phone_440(1));
+}
+
+#[test]
+fn a_flood_from_one_scope_of_a_link_to_the_next_is_told_apart_from_full_pools() {
+    let mut lab = site();
+    for scope in &mut lab.scopes {
+        scope.shared_network = Some("floor".into());
+        scope.reserved_share = 50;
+    }
+    lab.scopes[0].pools = vec![pool("10.250.1.20-10.250.1.21", &[])];
+    lab.scopes[1].pools = vec![pool("10.0.0.100", &[])];
+    let mut server = Server::new(lab);
+    assert_eq!(flood(&mut server, 10).len(), 2);
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(2))), Err(NoReply::ReservedShare));
 }
 
 #[test]
@@ -141,16 +184,18 @@ fn a_share_of_a_small_pool_is_nothing_and_of_a_large_one_is_not_much() {
 }
 
 #[test]
-fn strangers_that_wait_take_over_from_strangers_and_not_from_phones() {
+fn strangers_that_wait_take_over_from_strangers_and_not_from_clients_that_are_known() {
     let mut server = shared(50);
-    let phones = [server.reply(ON_VOICE, &phone_440(2)), server.reply(ON_VOICE, &phone_440(3))];
+    let returning = server.lease(ON_VOICE, &phone_440(2)).yiaddr();
+    let _ = server.send(ON_VOICE, &Message::release(mac(2), returning));
+    let phones = [server.reply(ON_VOICE, &phone_440(2)), server.reply(ON_VOICE, &phone_440(7))];
     let first = flood(&mut server, 100);
     assert_eq!(first.len(), 3);
     server.wait(5);
     let mut second = flood(&mut server, 200);
     second.sort_unstable();
     assert_eq!(second, first);
-    for (n, offered) in [(2, &phones[0]), (3, &phones[1])] {
+    for (n, offered) in [(2, &phones[0]), (7, &phones[1])] {
         assert_eq!(server.lease(ON_VOICE, &phone_440(n)).yiaddr(), offered.yiaddr());
     }
 }
