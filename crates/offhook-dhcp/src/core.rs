@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use dhcproto::v4::MessageType;
-use offhook_model::{Event, Lease, LeaseState, LeaseWrite, Mac, ScopeId, Site, Time};
+use offhook_model::{Event, Lease, LeaseState, LeaseWrite, Mac, PhoneKey, ScopeId, Site, Time};
 
 use crate::classify::Classifier;
 use crate::limit::Limits;
@@ -84,8 +84,8 @@ pub struct Decision {
     pub writes: Vec<LeaseWrite>,
     /// What to redeem once they are made, or not.
     pub ticket: Option<Ticket>,
-    /// The reply is to wait until then, and not to leave at all if the address it offers turns out to be in use:
-    /// [`Core::in_use`].
+    /// An offer is to wait until then, and not to leave at all if its address turns out to be in use:
+    /// [`Core::in_use`]. A message without a reply is to be handed over again then, with [`Core::resume`].
     pub hold: Option<Time>,
     /// For the log.
     pub trace: Trace,
@@ -128,6 +128,14 @@ impl Setup {
     pub(crate) fn is_ours(&self, address: Ipv4Addr) -> bool {
         self.links.iter().any(|link| link.address == address)
     }
+
+    /// Whether the address is kept for a phone with this hardware address.
+    fn is_kept_for(&self, address: Ipv4Addr, mac: Mac) -> bool {
+        let phones = self.site.phones.iter();
+        phones
+            .filter(|phone| phone.address == Some(address))
+            .any(|phone| phone.key == PhoneKey::Mac(mac))
+    }
 }
 
 /// A DHCPv4 server without sockets, clock or disk. One thread owns it.
@@ -154,6 +162,15 @@ impl Core {
     /// Decides about one datagram. What it changes is provisional until the ticket is redeemed; nobody else is
     /// given the address meanwhile.
     pub fn handle(&mut self, now: Time, arrival: &Arrival, bytes: &[u8]) -> Decision {
+        self.decide(now, arrival, bytes, true)
+    }
+
+    /// The same about a message that was to wait: [`Decision::hold`].
+    pub fn resume(&mut self, now: Time, arrival: &Arrival, bytes: &[u8]) -> Decision {
+        self.decide(now, arrival, bytes, false)
+    }
+
+    fn decide(&mut self, now: Time, arrival: &Arrival, bytes: &[u8], is_new: bool) -> Decision {
         self.table.expire_offers(now, Self::SWEEP);
         let mut trace = Trace::default();
         let result = Header::read(bytes).and_then(|header| {
@@ -163,7 +180,9 @@ impl Core {
             Request::read(header, bytes)
         });
         let limits = &mut self.limits;
-        let result = result.and_then(|request| limits.pass(now, &request).map(|()| request));
+        let mut pass =
+            |request: &Request<'_>| if is_new { limits.pass(now, request) } else { Ok(()) };
+        let result = result.and_then(|request| pass(&request).map(|()| request));
         match result {
             Ok(request) => {
                 let Self { setup, table, probes, .. } = self;
@@ -203,21 +222,24 @@ impl Core {
     }
 
     /// Somebody answered a probe: the address is withheld from everyone as if it had been declined, and an offer of it
-    /// is withdrawn. Provisional until the ticket is redeemed; nothing when the answer is to no probe of ours, or
-    /// comes from whom the address was leased to meanwhile.
+    /// is withdrawn. Provisional until the ticket is redeemed; nothing when the answer is to no probe of ours, comes from
+    /// the client or the phone the address is held for, or the address was leased meanwhile.
     pub fn in_use(
         &mut self,
         now: Time,
         address: Ipv4Addr,
         by: Option<Mac>,
     ) -> Option<(Ticket, Vec<LeaseWrite>)> {
-        if !self.probes.is_asked(now, address) {
+        let is_its =
+            |by| self.table.is_held_for(address, by) || self.setup.is_kept_for(address, by);
+        if !self.probes.is_asked(now, address) || by.is_some_and(is_its) {
             return None;
         }
-        self.probes.forget(address);
         let scope = self.setup.subnets.holding(address)?;
         let name = &self.setup.site.scope(scope)?.name;
-        self.table.withhold(now, scope, name, address, by)
+        let withheld = self.table.withhold(now, scope, name, address, by)?;
+        self.probes.forget(address);
+        Some(withheld)
     }
 
     /// Takes over a new configuration. Leases and changes on their way to the store are kept; where addresses are

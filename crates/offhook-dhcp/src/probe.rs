@@ -126,8 +126,25 @@ impl Probes {
 
     /// Until when the OFFER of an address is to wait, if it is.
     pub(crate) fn hold(&mut self, now: Time, scope: ScopeId, address: Ipv4Addr) -> Option<Time> {
-        let known_at = self.ask(now, scope, address).filter(|at| *at > now)?;
+        let known_at = self.known_at(now, scope, address)?;
         self.waits.take(now, WAITS).then_some(known_at)
+    }
+
+    /// When it is known whether an address is free, if it is not known already, and as far as may be asked. An ACK
+    /// waits for that, however many do: nothing can take it back.
+    pub(crate) fn known_at(
+        &mut self,
+        now: Time,
+        scope: ScopeId,
+        address: Ipv4Addr,
+    ) -> Option<Time> {
+        self.ask(now, scope, address).filter(|at| *at > now)
+    }
+
+    /// Whether the scope is asked by ARP: an answer tells whose it is.
+    pub(crate) fn is_by_arp(&self, scope: ScopeId) -> bool {
+        let scope = self.scopes.get(usize::from(scope.0)).and_then(Option::as_ref);
+        scope.is_some_and(|(kind, _)| matches!(kind, ProbeKind::Arp { .. }))
     }
 
     /// Whether an address was asked about so lately that an answer may be one to that.

@@ -57,10 +57,14 @@ reasons! {
     OtherServer = "other-server",
     /// A REQUEST, DECLINE or RELEASE that names no address.
     NoAddress = "no-address",
-    /// An INIT-REBOOT by a client without a record here (RFC 2131, 4.3.2: remain silent).
+    /// A REQUEST by a client without a record here: one that has rebooted (RFC 2131, 4.3.2: remain silent), or one that
+    /// asks any server to extend its lease, where this one has no authority to.
     UnknownClient = "unknown-client",
     /// The client may not use the address, but the scope is not authoritative and knows nothing of either.
     NotAuthoritative = "not-authoritative",
+    /// It asks for an address that it was not offered and did not have lately: there is an answer once it is known
+    /// whether somebody uses it.
+    Probing = "probing",
     /// No address is free.
     PoolFull = "pool-full",
     /// The addresses that are free are the share that `reserved_share` leaves to the inventory and to clients that have

@@ -113,6 +113,11 @@ impl Context<'_> {
         }
     }
 
+    /// Whether the client wrote to us alone: it has a route, and renews what it has from here.
+    fn is_to_us_alone(&self) -> bool {
+        to_us_alone(self.setup, self.arrival, self.request)
+    }
+
     /// Whether the message names another server (option 54) as the one it is for.
     fn is_for_another(&self) -> bool {
         self.request
@@ -129,6 +134,8 @@ pub(crate) enum Outcome {
     Lease(Ipv4Addr, Provisional),
     /// The client may not use the address, for the reason given.
     Refuse(Option<Ipv4Addr>, &'static str),
+    /// The client may have the address, if nobody uses it; that is known then.
+    Wait(Ipv4Addr, Time),
     /// Configuration without a lease.
     Configure,
     /// An address is no longer leased; there is no reply.
@@ -186,15 +193,18 @@ pub(crate) fn decide(
                 outcome
             }
             MessageType::Discover => discover::discover(&context, table, &client),
-            MessageType::Request => request::request(&context, table, &client),
+            MessageType::Request => request::request(&context, table, probes, &client),
             MessageType::Release => release::release(&context, table, &client),
             MessageType::Decline => release::decline(&context, table, &client),
             _ => Outcome::Silence(NoReply::MessageType),
         };
         if let Outcome::Offer(address) = outcome
-            && !table.is_of(&context.asker(&client), address)
+            && !table.was_lately_of(now, &context.asker(&client), address)
         {
             hold = probes.hold(now, context.scope, address);
+        }
+        if let Outcome::Wait(_, until) = outcome {
+            hold = Some(until);
         }
         trace.client = Some(client);
         outcome
@@ -248,14 +258,15 @@ fn state(setup: &Setup, arrival: &Arrival, request: &Request<'_>) -> Option<&'st
     match request.message {
         MessageType::Discover => Some("discover"),
         MessageType::Inform => Some("inform"),
-        MessageType::Request => {
-            // What a relay forwards was broadcast, unless it had the client write to it (RFC 5107).
-            let to_us_alone = setup.is_ours(arrival.destination)
-                && (!request.header.is_relayed() || request.server_id_override().is_some());
-            request::state(request, to_us_alone)
-        }
+        MessageType::Request => request::state(request, to_us_alone(setup, arrival, request)),
         _ => None,
     }
+}
+
+/// What a relay forwards was broadcast, unless it had the client write to it (RFC 5107).
+fn to_us_alone(setup: &Setup, arrival: &Arrival, request: &Request<'_>) -> bool {
+    setup.is_ours(arrival.destination)
+        && (!request.header.is_relayed() || request.server_id_override().is_some())
 }
 
 /// Selects the client's scope, unless it is chosen already, and recognises the client.
@@ -327,6 +338,10 @@ fn conclude(context: &Context<'_>, outcome: Outcome, mut trace: Trace) -> Decisi
             trace.address = address;
             trace.refusal = Some(why);
             (Ok(reply::refusal(context, why)), none)
+        }
+        Outcome::Wait(address, _) => {
+            trace.address = Some(address);
+            (Err(NoReply::Probing), none)
         }
         Outcome::Configure => {
             trace.address = Some(context.request.header.ciaddr);

@@ -6,6 +6,7 @@ use offhook_model::ClientId;
 
 use super::{Context, Outcome, discover};
 use crate::NoReply;
+use crate::probe::Probes;
 use crate::table::{Asker, Standing, Table};
 use crate::wire::{Request, code};
 
@@ -20,7 +21,12 @@ enum Intent {
     Extending,
 }
 
-pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientId) -> Outcome {
+pub(super) fn request(
+    context: &Context<'_>,
+    table: &mut Table,
+    probes: &mut Probes,
+    client: &ClientId,
+) -> Outcome {
     let request = context.request;
     let asker = context.asker(client);
     if context.is_for_another() {
@@ -43,6 +49,13 @@ pub(super) fn request(context: &Context<'_>, table: &mut Table, client: &ClientI
     }
     match verdict(context, table, &asker, intent, address) {
         Ok(()) => {
+            let now = context.now;
+            if is_to_be_probed(context, table, probes, &asker, intent, address)
+                && let Some(until) = probes.known_at(now, context.scope, address)
+            {
+                table.hold_untold(now, &asker, address);
+                return Outcome::Wait(address, until);
+            }
             let provisional = table.grant(context.now, &context.grant(client, address));
             Outcome::Lease(address, provisional)
         }
@@ -119,9 +132,13 @@ fn verdict(
             return Err(Outcome::Silence(NoReply::UnknownClient));
         }
         Standing::NotLeasable => return refuse("address not available to this client"),
+        // What it uses is nobody else's: better it goes on than that it is cut off.
+        Standing::Reserved if intent == Intent::Extending => {
+            return Err(Outcome::Silence(NoReply::ReservedShare));
+        }
         Standing::Reserved => return refuse("reserved_share keeps address for known clients"),
     }
-    let offer = table.offer_of(asker);
+    let offer = table.offer_to(asker);
     match intent {
         Intent::Selecting => match offer {
             Some(offer) if offer != address => refuse("not the address that was offered"),
@@ -132,7 +149,30 @@ fn verdict(
         // RFC 2131, 4.3.2: without a record of the client the server must remain silent.
         Intent::InitReboot => Err(Outcome::Silence(NoReply::UnknownClient)),
         Intent::Extending if lease.is_some() => refuse("not this client's address"),
-        // It uses the address, nobody else does, and it is ours to give: a NAK would only cut it off.
+        // Ibid.: it asks any server, and one may extend a lease it has no record of only where it has the authority.
+        Intent::Extending if !context.scope_rules.authoritative && !context.is_to_us_alone() => {
+            Err(Outcome::Silence(NoReply::UnknownClient))
+        }
+        // It uses the address, nobody else does, and it is ours to give: after a lost store that is every client. A NAK
+        // would cut it off, silence would do so later.
         Intent::Extending => Ok(()),
     }
+}
+
+/// Whether it is to be found out first whether somebody uses the address: it was neither offered, which comes after a
+/// probe, nor lately this client's.
+fn is_to_be_probed(
+    context: &Context<'_>,
+    table: &Table,
+    probes: &Probes,
+    asker: &Asker<'_>,
+    intent: Intent,
+    address: Ipv4Addr,
+) -> bool {
+    // By ARP a client that uses the address answers for itself and is told by that; an echo says only that somebody
+    // does.
+    let tells = intent != Intent::Extending || probes.is_by_arp(context.scope);
+    tells
+        && table.offer_to(asker) != Some(address)
+        && !table.was_lately_of(context.now, asker, address)
 }

@@ -11,28 +11,26 @@ mod hop;
 mod offers;
 mod pending;
 mod pool;
+mod probed;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use offhook_model::{
-    AddressRange, ClassId, ClientId, HardwareAddress, Lease, LeaseState, LeaseWrite, Mac, ScopeId,
-    Site, Time,
+    AddressRange, ClassId, ClientId, HardwareAddress, Lease, LeaseState, LeaseWrite, ScopeId, Site,
+    Time,
 };
 
 use directory::{Directory, Key};
-use entry::{Entry, NO_SCOPE, Name, Names, Record};
+use entry::{Entry, NO_SCOPE, Names};
 use hop::Hop;
 use offers::Offers;
-use pending::{Change, Meaning, Pending};
+use pending::Pending;
 use pool::{Claim, Pools};
 
 use crate::scope::Subnets;
 use crate::{Outline, Ticket};
-
-/// How long an address is withheld whose last holder still answers for it.
-const LINGER: Duration = Duration::from_secs(300);
 
 /// A client that asks for an address, as far as the table is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -248,9 +246,15 @@ impl Table {
         self.entries.at(address).is_some_and(|entry| entry.is_live(now))
     }
 
-    /// The address offered to a client.
+    /// The address held for a client, whether it was offered it or asked for it.
     pub(crate) fn offer_of(&self, asker: &Asker<'_>) -> Option<Ipv4Addr> {
-        self.offers.of(asker.scope.0, asker.client)
+        self.offers.of(asker.scope.0, asker.client).map(|offer| offer.address)
+    }
+
+    /// The address offered to a client.
+    pub(crate) fn offer_to(&self, asker: &Asker<'_>) -> Option<Ipv4Addr> {
+        let offer = self.offers.of(asker.scope.0, asker.client).filter(|offer| offer.is_told);
+        offer.map(|offer| offer.address)
     }
 
     /// Whether the client's last change still waits for the store and is about another address.
@@ -359,60 +363,6 @@ impl Table {
         })
     }
 
-    /// The addresses of each pool of a scope that are given out next.
-    pub(crate) fn upcoming(&self, now: Time, scope: ScopeId, limit: usize) -> Vec<Ipv4Addr> {
-        let Some(pools) = self.scopes.get(usize::from(scope.0)) else { return Vec::new() };
-        pools.upcoming(now, limit, |address| {
-            self.entries.at(address).is_some()
-                || self.offers.is_held(address)
-                || self.pending.is_changing(address)
-        })
-    }
-
-    /// Whether an address is the client's, or was until now.
-    pub(crate) fn is_of(&self, asker: &Asker<'_>, address: Ipv4Addr) -> bool {
-        self.entries.at(address).is_some_and(|entry| {
-            entry.scope == asker.scope.0
-                && (entry.belongs_to(asker.client) || entry.record.hardware() == asker.hardware)
-        })
-    }
-
-    /// Withholds an address that somebody uses without a lease, provisionally; `None` when it is leased, withheld or
-    /// on its way to be.
-    pub(crate) fn withhold(
-        &mut self,
-        now: Time,
-        scope: ScopeId,
-        scope_name: &str,
-        address: Ipv4Addr,
-        by: Option<Mac>,
-    ) -> Option<Provisional> {
-        let entry = self.entries.at(address);
-        if self.is_out(now, address) || entry.is_some_and(|entry| entry.is_withheld(now)) {
-            return None;
-        }
-        // Who had it may be about to leave: a phone that hops to another VLAN.
-        let lingers =
-            entry.is_some_and(|entry| by.is_some() && entry.record.hardware().mac() == by);
-        let hold = if lingers { self.decline_hold.min(LINGER) } else { self.decline_hold };
-        self.drop_offer(address);
-        let hardware = by.map_or(HardwareAddress::new(0, &[]), HardwareAddress::from);
-        let entry = Entry {
-            address,
-            scope: scope.0,
-            scope_name: self.names.intern(scope_name),
-            class_name: Name::NONE,
-            state: LeaseState::Declined,
-            since: now,
-            expires: now + hold,
-            record: Record::new(&ClientId::Hardware(hardware), hardware, None),
-        };
-        let writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
-        let ticket = self.pending.issue(Change::new(Meaning::Declined, address));
-        self.put(ticket, scope.0, address, Some(entry));
-        Some((ticket, writes))
-    }
-
     /// Counts what has become free in a scope, a bounded number of addresses.
     pub(crate) fn settle(&mut self, now: Time, scope: ScopeId) {
         const STEP: usize = 16;
@@ -421,8 +371,17 @@ impl Table {
         }
     }
 
-    /// Holds an address for a client, in the place of what was held for it before.
+    /// Holds an address for a client that is offered it, in the place of what was held for it before.
     pub(crate) fn hold(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) {
+        self.hold_as(now, asker, address, true);
+    }
+
+    /// The same for a client that asked for it without an offer, until it is known whether it is free.
+    pub(crate) fn hold_untold(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) {
+        self.hold_as(now, asker, address, false);
+    }
+
+    fn hold_as(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr, is_told: bool) {
         self.withdraw(asker);
         self.drop_offer(address);
         self.dequeue(asker.scope.0, address);
@@ -433,7 +392,7 @@ impl Table {
         } else {
             Claim::Stranger
         };
-        self.offers.hold(now, asker, address, claim);
+        self.offers.hold(now, asker, address, claim, is_told);
         if let Some(pools) = self.scopes.get_mut(usize::from(asker.scope.0)) {
             pools.count_offer(address, now, claim, true);
         }

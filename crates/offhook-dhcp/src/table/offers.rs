@@ -16,7 +16,10 @@ pub(crate) struct Offer {
     /// Index of the scope.
     pub(crate) scope: u16,
     client: ClientId,
-    hardware: HardwareAddress,
+    /// Of the client: who answers a probe with it is the client itself.
+    pub(crate) hardware: HardwareAddress,
+    /// Whether the client was told. Else it asked for the address without an offer, and waits for the probe.
+    pub(crate) is_told: bool,
     /// When it was last offered.
     pub(crate) since: Time,
     until: Time,
@@ -60,9 +63,14 @@ impl Offers {
         self.held.iter().map(|offer| offer.address)
     }
 
-    /// The address held for a client, overdue or not: nobody else has it yet.
-    pub(crate) fn of(&self, scope: u16, client: &ClientId) -> Option<Ipv4Addr> {
-        self.held.of(Key::new(scope, client)).map(|offer| offer.address)
+    /// What is held for a client, overdue or not: nobody else has it yet.
+    pub(crate) fn of(&self, scope: u16, client: &ClientId) -> Option<&Offer> {
+        self.held.of(Key::new(scope, client))
+    }
+
+    /// What is held for whom.
+    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&Offer> {
+        self.held.at(address)
     }
 
     pub(crate) fn is_held(&self, address: Ipv4Addr) -> bool {
@@ -89,7 +97,14 @@ impl Offers {
     }
 
     /// Holds an address that nobody holds.
-    pub(crate) fn hold(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr, claim: Claim) {
+    pub(crate) fn hold(
+        &mut self,
+        now: Time,
+        asker: &Asker<'_>,
+        address: Ipv4Addr,
+        claim: Claim,
+        is_told: bool,
+    ) {
         let until = now + self.hold;
         self.ends.insert((until, address));
         self.held.insert(Offer {
@@ -97,6 +112,7 @@ impl Offers {
             scope: asker.scope.0,
             client: asker.client.clone(),
             hardware: asker.hardware,
+            is_told,
             since: now,
             until,
             claim,

@@ -18,6 +18,9 @@ const CLAIM: Duration = Duration::from_secs(5);
 /// A share of large pools is not more than this: a pool for 60,000 may well be 99 % full.
 const MOST_RESERVED: u64 = 128;
 
+/// More addresses kept for phones than this are not looked through time and again.
+const FEW_RESERVED: usize = 256;
+
 /// To whom an address is on offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
@@ -139,6 +142,12 @@ impl Pools {
     /// The ranges addresses are given out from.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = AddressRange> {
         self.pools.iter().map(|pool| pool.range)
+    }
+
+    /// Every address kept for a phone, in no order, where there are not very many.
+    pub(crate) fn few_reserved(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let few = self.reserved.len() <= FEW_RESERVED;
+        self.reserved.keys().copied().filter(move |_| few)
     }
 
     /// The phone an address is kept for.

@@ -37,6 +37,7 @@ mod support;
 mod times;
 #[cfg(test)]
 mod transitions;
+mod unoffered;
 #[cfg(test)]
 mod view;
 #[cfg(test)]

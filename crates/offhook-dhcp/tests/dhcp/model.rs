@@ -177,6 +177,8 @@ struct World {
     /// The addresses found in use, until when they are withheld, and whether that is durable.
     withheld: HashMap<Ipv4Addr, (Time, bool)>,
     rules: Rules,
+    /// Messages to be handed over again, and when.
+    waiting: Vec<(Who, u64, Vec<u8>, Time)>,
 }
 
 impl World {
@@ -190,6 +192,7 @@ impl World {
             beliefs: HashMap::new(),
             withheld: HashMap::new(),
             rules: Rules::Plain,
+            waiting: Vec::new(),
         }
     }
 
@@ -208,8 +211,22 @@ impl World {
             self.beliefs.remove(&native);
             self.sent.entry(native).or_default().1 += 1;
         }
-        let message = from(who.0, message.clone());
-        let decision = self.server.decide(who.1, &message.bytes());
+        let message = from(who.0, message.clone()).bytes();
+        let decision = self.server.decide(who.1, &message);
+        self.decided(who, sent, message, decision);
+    }
+
+    /// Hands over again what was to wait until now.
+    fn resume(&mut self) {
+        let now = self.server.now;
+        let due: Vec<_> = self.waiting.extract_if(.., |waiting| waiting.3 <= now).collect();
+        for (who, sent, message, _) in due {
+            let decision = self.server.resume(who.1, &message);
+            self.decided(who, sent, message, decision);
+        }
+    }
+
+    fn decided(&mut self, who: Who, sent: u64, message: Vec<u8>, decision: Decision) {
         if decision.ticket.is_some() {
             // A grant takes the offer's place. The client remembers it, for when it asks again.
             if let Some((_, until)) = self.offers.get_mut(&who) {
@@ -220,6 +237,15 @@ impl World {
         }
         let reply = match decision.reply {
             Ok(reply) => Read::new(&reply.bytes),
+            Err(NoReply::Probing) => {
+                // So does what is held for it until the network has been asked.
+                if let Some((_, until)) = self.offers.get_mut(&who) {
+                    *until = self.server.now;
+                }
+                let address = decision.trace.address.unwrap();
+                self.held.insert(address, self.server.now + Duration::from_secs(30));
+                return self.waiting.push((who, sent, message, decision.hold.unwrap()));
+            }
             Err(NoReply::PoolFull) => return self.assert_full(who),
             Err(NoReply::ReservedShare) => return self.assert_stranger(who),
             Err(_) => return,
@@ -321,6 +347,7 @@ impl World {
 
     fn step(&mut self, op: &Op) {
         self.server.core.probes(self.server.now);
+        self.resume();
         match *op {
             Op::Discover { client, link, wish } => {
                 let mut message = Message::discover(mac(client));
@@ -382,6 +409,7 @@ impl World {
                 self.withheld.retain(|_, (_, durable)| *durable);
                 self.offers.clear();
                 self.held.clear();
+                self.waiting.clear();
                 self.server.restart();
                 self.assert_nothing_is_lost();
             }

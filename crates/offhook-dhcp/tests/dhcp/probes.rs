@@ -109,19 +109,41 @@ fn in_a_storm_hardly_anybody_waits_and_few_probes_are_sent() {
 }
 
 #[test]
-fn a_client_gets_the_address_it_had_unprobed_and_answers_for_it_itself() {
+fn a_client_gets_the_address_it_had_unprobed_for_ten_minutes_and_answers_for_it_itself() {
     let mut server = Server::new(probing());
     server.lease(ON_VOICE, &Message::discover(mac(1)));
     assert_eq!(server.core.in_use(server.now, A, Some(mac(1))), None);
-    server.wait(9 * 3600);
-    let offer = server.decide(ON_VOICE, &Message::discover(mac(1)).bytes());
-    assert_eq!(offer.hold, None);
-    assert_eq!(
-        server
-            .send(ON_VOICE, &Message::discover(mac(1)))
-            .map(|reply| Read::new(&reply.bytes).yiaddr()),
-        Ok(A)
-    );
+    let discover = Message::discover(mac(1)).bytes();
+    let reboot = Message::request(mac(1)).with(50, A.octets()).bytes();
+    server.wait(8 * 3600 + 599);
+    let offer = server.decide(ON_VOICE, &discover);
+    assert_eq!((offer.trace.address, offer.hold), (Some(A), None));
+    server.wait(1);
+    let soon = server.now + Duration::from_millis(100);
+    let offer = server.decide(ON_VOICE, &discover);
+    assert_eq!((offer.trace.address, offer.hold), (Some(A), Some(soon)));
+    // It answers itself: that is no conflict.
+    assert_eq!(server.core.in_use(server.now, A, Some(mac(1))), None);
+    assert_eq!(server.decide(ON_VOICE, &discover).hold, Some(soon));
+    // Nor does a client that comes back without asking first get it unprobed.
+    server.restart();
+    let wait = server.decide(ON_VOICE, &reboot);
+    assert_eq!((wait.reply, wait.hold), (Err(NoReply::Probing), Some(soon)));
+    server.wait_millis(100);
+    let ack = server.resume(ON_VOICE, &reboot);
+    assert_eq!(Read::new(&ack.reply.unwrap().bytes).message_type(), 5);
+}
+
+#[test]
+fn what_was_declined_is_nobodys_and_is_probed_before_its_last_holder_gets_it() {
+    let mut server = Server::new(probing());
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let _ = server.send(ON_VOICE, &Message::decline(mac(1), A));
+    server.wait(24 * 3600);
+    let discover = Message::discover(mac(1)).with(50, A.octets());
+    let offer = server.decide(ON_VOICE, &discover.bytes());
+    assert_eq!(offer.trace.address, Some(A));
+    assert!(offer.hold.is_some());
 }
 
 #[test]

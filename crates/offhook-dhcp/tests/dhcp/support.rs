@@ -370,6 +370,12 @@ impl Server {
         self.core.handle(self.now, &Arrival { link, source, destination }, bytes)
     }
 
+    /// Hands a broadcast over again that was to wait.
+    pub(crate) fn resume(&mut self, link: usize, bytes: &[u8]) -> Decision {
+        let source = SocketAddrV4::new(NOBODY, 68);
+        self.core.resume(self.now, &Arrival { link, source, destination: BROADCAST }, bytes)
+    }
+
     pub(crate) fn commit(&mut self, decision: &Decision) -> Vec<offhook_model::Event> {
         write(&mut self.disk, &decision.writes);
         decision.ticket.map(|ticket| self.core.committed(ticket)).unwrap_or_default()

@@ -270,6 +270,13 @@ fn requests_where_another_server_may_know_better() {
         VOICE_ADDRESS,
         ["ack-A", "ack-A", "ack-A", "ack-A", "ack-A", "nak", "nak", silent, "ack-A"],
     );
+    // Whoever asks any server may be another's: without a record of it there is no authority to extend its lease.
+    row_where(
+        modest,
+        &request.clone().using(A),
+        BROADCAST,
+        [unknown, unknown, "ack-A", "ack-A", "ack-A", "nak", "nak", silent, unknown],
+    );
     row_where(modest, &request.using(ip("10.1.1.1")), BROADCAST, always(silent));
 }
 
