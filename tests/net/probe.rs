@@ -85,6 +85,47 @@ fn a_client_that_waits_for_a_probe_delays_nobody_and_the_next_waits_for_none() {
 }
 
 #[test]
+fn a_request_without_an_offer_waits_for_the_probe_and_is_refused_when_somebody_answers() {
+    let lab = Lab::new();
+    let (free, squatted) = ("10.250.1.130", "10.250.1.131");
+    let _squatter = lab.machine(Vlan::Voice, &format!("{squatted}/24"), "10.250.1.1");
+    let server = lab.serve();
+    let select = |n, address| {
+        Message::new(REQUEST, mac(n), n).with(50, octets(address)).with(54, [10, 250, 1, 5])
+    };
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        card.lease(mac(9), 9, &[]);
+        let start = Instant::now();
+        assert_eq!(card.ask(&select(1, free)).expect("an ACK").kind(), ACK);
+        assert!(start.elapsed() >= Duration::from_millis(90), "{:?}", start.elapsed());
+        assert_eq!(card.ask(&select(2, squatted)).expect("a NAK").kind(), NAK);
+        // Now it is its own.
+        let start = Instant::now();
+        assert_eq!(card.ask(&select(1, free)).expect("an ACK").kind(), ACK);
+        assert!(start.elapsed() < Duration::from_millis(80), "{:?}", start.elapsed());
+    });
+    server.wait_for_log(&["somebody else uses the address", squatted]);
+    server.wait_for_log(&["ack", free, "selecting"]);
+}
+
+#[test]
+fn a_client_that_renews_an_address_the_server_has_no_record_of_goes_on() {
+    let lab = Lab::new();
+    let _server = lab.serve();
+    // The machine answers for the address it has.
+    let address = "10.250.1.132";
+    let client = lab.machine(Vlan::Voice, &format!("{address}/24"), "10.250.1.1");
+    client.enter(|| {
+        let card = Card::open("eth0");
+        let own = offhook_net::Interface::named("eth0").unwrap().mac.unwrap();
+        let renewal = Message::new(REQUEST, own, 1).from(address.parse().unwrap());
+        card.broadcast(&renewal);
+        assert_eq!(card.reply(1).expect("an ACK").kind(), ACK);
+    });
+}
+
+#[test]
 fn a_scope_may_do_without_probes() {
     let config = fs::read_to_string(repository().join("config/lab.toml")).unwrap();
     let lab = Lab::with_config(&config.replace("[[scope]]\n", "[[scope]]\nprobe = false\n"));

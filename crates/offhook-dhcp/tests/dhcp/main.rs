@@ -37,6 +37,7 @@ mod support;
 mod times;
 #[cfg(test)]
 mod transitions;
+#[cfg(test)]
 mod unoffered;
 #[cfg(test)]
 mod view;

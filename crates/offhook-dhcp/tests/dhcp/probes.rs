@@ -178,6 +178,31 @@ fn a_scope_without_a_link_is_asked_by_icmp_and_one_that_is_not_to_be_probed_not_
 }
 
 #[test]
+fn addresses_kept_for_phones_are_probed_ahead_where_they_are_few() {
+    let with_phones = |count: u8| {
+        let mut lab = probing();
+        lab.scopes[0].pools = Vec::new();
+        let kept = |n| phone(mac(n), Some(&format!("10.250.1.{}", 200 + n)), Vec::new());
+        lab.phones.extend((0..count).map(kept));
+        Server::new(lab)
+    };
+    let mut server = with_phones(32);
+    assert_eq!(server.probed().len(), 32);
+    server.wait_millis(100);
+    let offer = server.decide(ON_VOICE, &Message::discover(mac(7)).bytes());
+    assert_eq!((offer.trace.address, offer.hold), (Some(ip("10.250.1.207")), None));
+    server.lease(ON_VOICE, &Message::discover(mac(7)));
+    // Not those that are leased; and a phone that answers for the address kept for it squats on nothing.
+    server.wait(120);
+    assert_eq!(server.probed().len(), 31);
+    assert_eq!(server.core.in_use(server.now, ip("10.250.1.208"), Some(mac(8))), None);
+    server.squat(ip("10.250.1.208"));
+    server.wait(120);
+    assert_eq!(server.probed().len(), 30);
+    assert_eq!(with_phones(33).probed().len(), 0);
+}
+
+#[test]
 fn a_full_pool_is_not_probed() {
     let mut lab = probing();
     lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.20".parse().unwrap()];

@@ -164,8 +164,8 @@ fn a_client_without_a_record_here_asks_any_server_in_vain_where_another_may_know
 #[test]
 fn a_client_without_a_record_here_goes_on_with_a_reserved_address_and_is_not_cut_off() {
     let mut lab = site();
-    lab.scopes[0].reserved_share = 90;
-    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.20".parse().unwrap(); 1];
+    lab.scopes[0].reserved_share = 100;
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.20".parse().unwrap()];
     let mut server = Server::new(lab);
     assert_eq!(renewal(&mut server, 1, VOICE_ADDRESS).reply, Err(NoReply::ReservedShare));
 }

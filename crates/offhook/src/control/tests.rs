@@ -55,14 +55,14 @@ fn a_filter_wants_everything_it_names() {
 }
 
 #[test]
-fn what_a_client_calls_itself_is_shown_without_harm() {
+fn what_a_client_calls_itself_is_told_as_text_and_escaped_where_it_is_none() {
     let odd = Lease {
         client: ClientId::Option61([0, 0xff, 0x41].into()),
-        host_name: Some(b"caf\xe9\x1b[2J\n".as_slice().into()),
+        host_name: Some(b"caf\xe9 \xc3\xa9\x1b[2J\n\\".as_slice().into()),
         ..lease(20)
     };
     let record = LeaseRecord::new(&odd, Time::from_secs(150));
-    assert_eq!(record.host_name.as_deref(), Some("caf\\xe9\\x1b[2J\\n"));
+    assert_eq!(record.host_name.as_deref(), Some("caf\\xe9 é\u{1b}[2J\n\\"));
     assert_eq!(record.client_id.as_deref(), Some("00ff41"));
     assert_eq!(record.state, State::Bound);
     assert_eq!(LeaseRecord::new(&odd, Time::from_secs(200)).state, State::Expired);

@@ -1,4 +1,4 @@
-//! Asks the network what [`offhook_dhcp::Core::probes`] wants to know, and holds the offers that wait for it.
+//! Asks the network what [`offhook_dhcp::Core::probes`] wants to know, and holds what waits for it.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,6 +9,7 @@ use offhook_model::{Mac, Time};
 use offhook_net::{ArpSocket, EchoSocket};
 use tracing::{debug, warn};
 
+use super::backlog::Message;
 use super::ports::Ports;
 
 /// Answers taken in at a time, should somebody send more than anybody asked for.
@@ -81,41 +82,47 @@ impl Prober {
     }
 }
 
-/// An offer that waits until it is known whether its address is free.
+/// What waits until it is known whether an address is free.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) until: Time,
-    pub(super) link: usize,
-    pub(super) reply: Reply,
-    pub(super) trace: Trace,
+pub(super) enum Held {
+    /// An offer, to be sent unless somebody answers for the address.
+    Offer { link: usize, reply: Reply, trace: Trace },
+    /// A message, to be decided about again.
+    Message(Message),
 }
 
-/// Offers that wait; the core lets a few do so at a time.
+/// What waits, and until when; the core lets a few do so at a time.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Vec<Held>);
+pub(super) struct Waiting(Vec<(Time, Held)>);
 
 impl Waiting {
     /// No more than this, come what may.
     const MOST: usize = 1024;
 
-    pub(super) fn hold(&mut self, held: Held) {
-        if self.0.len() < Self::MOST {
-            self.0.push(held);
+    /// Whether there was room for it.
+    pub(super) fn hold(&mut self, until: Time, held: Held) -> bool {
+        let has_room = self.0.len() < Self::MOST;
+        if has_room {
+            self.0.push((until, held));
         }
+        has_room
     }
 
     /// The offers of an address do not leave.
     pub(super) fn drop(&mut self, address: Ipv4Addr) {
-        self.0.retain(|held| held.trace.address != Some(address));
+        self.0.retain(|(_, held)| match held {
+            Held::Offer { trace, .. } => trace.address != Some(address),
+            Held::Message(_) => true,
+        });
     }
 
-    /// What may leave now.
+    /// What need not wait any more.
     pub(super) fn due(&mut self, now: Time) -> Vec<Held> {
-        self.0.extract_if(.., |held| held.until <= now).collect()
+        self.0.extract_if(.., |(until, _)| *until <= now).map(|(_, held)| held).collect()
     }
 
-    /// How long it is until the next may leave, if one waits.
+    /// How long it is until the next need not wait any more, if one waits.
     pub(super) fn next(&self, now: Time) -> Option<Duration> {
-        self.0.iter().map(|held| held.until.since(now)).min()
+        self.0.iter().map(|(until, _)| until.since(now)).min()
     }
 }

@@ -68,6 +68,9 @@ impl Mailbox {
     }
 }
 
+/// How a message is decided about: [`Core::handle`] or [`Core::resume`].
+type Decide = fn(&mut Core, Time, &Arrival, &[u8]) -> Decision;
+
 /// A decision that waits for the disk.
 struct Pending {
     ticket: Ticket,
@@ -145,7 +148,7 @@ pub(super) fn run(
         let go_on = worker.read_mail(&mail);
         for _ in 0..STEP {
             let Some(message) = worker.backlog.pop() else { break };
-            worker.message(&message);
+            worker.message(message, Core::handle);
         }
         worker.probe();
         worker.tick();
@@ -233,13 +236,20 @@ impl Worker {
         }
     }
 
-    fn message(&mut self, message: &Message) {
+    fn message(&mut self, message: Message, decide: Decide) {
         let Some(link) = self.ports.link_of(message.interface, message.destination) else {
             return;
         };
         let arrival = Arrival { link, source: message.source, destination: message.destination };
         let Decision { reply, writes, ticket, hold, trace } =
-            self.core.handle(self.clock.now(), &arrival, &message.bytes);
+            decide(&mut self.core, self.clock.now(), &arrival, &message.bytes);
+        if let (Err(reason), Some(until)) = (&reply, hold) {
+            let (reason, source) = (*reason, message.source);
+            if self.hold(until, Held::Message(message)) {
+                return;
+            }
+            return self.journal.silent(&trace, reason, &self.ports, link, source);
+        }
         let reply = match reply {
             Ok(reply) => Some(reply),
             // A RELEASE or DECLINE that was taken is told once it is durable.
@@ -259,15 +269,20 @@ impl Worker {
                 {
                     match hold {
                         Some(until) => {
-                            self.waiting.hold(Held { until, link, reply, trace });
-                            // The question it waits for goes out now, not when the offer is due.
-                            self.probed = Time::default();
+                            self.hold(until, Held::Offer { link, reply, trace });
                         }
                         None => send(&self.ports, &self.journal, link, &reply, &trace),
                     }
                 }
             }
         }
+    }
+
+    /// Lets something wait for what is asked of the network, if there is room.
+    fn hold(&mut self, until: Time, held: Held) -> bool {
+        // The question goes out now, not when the answer is due.
+        self.probed = Time::default();
+        self.waiting.hold(until, held)
     }
 
     /// How long there is nothing to do but to listen.
@@ -294,9 +309,13 @@ impl Worker {
             };
             self.submit(writes, Pending { ticket, link: 0, reply: None, trace, asked: None });
         }
-        for Held { link, reply, trace, .. } in self.waiting.due(now) {
-            if !self.storage_failed {
-                send(&self.ports, &self.journal, link, &reply, &trace);
+        for held in self.waiting.due(now) {
+            match held {
+                Held::Offer { .. } if self.storage_failed => {}
+                Held::Offer { link, reply, trace } => {
+                    send(&self.ports, &self.journal, link, &reply, &trace);
+                }
+                Held::Message(message) => self.message(message, Core::resume),
             }
         }
         for probe in self.core.probes(now) {
