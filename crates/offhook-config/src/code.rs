@@ -100,6 +100,19 @@ codes! {
     VoiceScopeWithVoice "voice-scope-with-voice" "A tagged scope that names a voice scope"
     NativeWithoutVoice "native-without-voice" "A native scope with phones, and no way for them into the voice VLAN"
 
+    // Records.
+    BadRecord "bad-record" "A record whose name, TTL or data is wrong"
+    UnknownRecordType "unknown-record-type" "Not a type of record that a zone can hold"
+    RecordOutsideZone "record-outside-zone" "A record whose name is in none of the site's zones"
+    RecordConflict "record-conflict" "Records that cannot be together"
+    DuplicateRecord "duplicate-record" "A record that is there twice"
+    RecordTtl "record-ttl" "Records of one name and type with different TTLs"
+    RecordOccluded "record-occluded" "A record below a delegation, which nobody is answered with"
+    RecordTarget "record-target" "A record that points to a name without address"
+    SignedZone "signed-zone" "A zone file with signatures, which are not served"
+    ZoneFileSyntax "zone-file-syntax" "A zone file that is not in master-file format"
+    ZoneFileUnreadable "zone-file-unreadable" "A zone file cannot be read"
+
     // Names and times.
     ZoneAndOffset "time-zone-and-offset" "Both a time zone and a time offset"
     Both4And42 "both-4-and-42" "A client would be given time servers in both option 4 and option 42"

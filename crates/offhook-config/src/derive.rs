@@ -94,7 +94,7 @@ pub(crate) fn site(
                 })
             })
             .collect::<Option<_>>()?,
-        records: Vec::new(),
+        records: facts.records.iter().map(|facts| facts.record.clone()).collect(),
         phones: phones(facts, catalogue, report)?,
         zone,
         scopes,

@@ -74,7 +74,7 @@ pub(crate) fn read(
 }
 
 /// UTF-8, or else one character a byte, as Excel saves a CSV: only names have such characters.
-fn decoded(bytes: Vec<u8>) -> String {
+pub(crate) fn decoded(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect())
 }

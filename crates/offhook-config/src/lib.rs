@@ -20,6 +20,7 @@ mod scalar;
 mod syntax;
 mod tree;
 mod words;
+mod zone;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -53,7 +54,7 @@ pub trait Files {
     /// thousand.
     fn list(&self, directory: &Path) -> Option<Vec<String>>;
 
-    /// What the file at `path` holds: a phone list. By default there is none.
+    /// What the file at `path` holds: a phone list or a zone file. By default there is none.
     ///
     /// # Errors
     /// Whatever keeps it from being read. An implementation may stop after some ten million bytes.
@@ -131,12 +132,13 @@ pub fn parse(label: &str, base: &Path, text: &str, now: Time, files: &dyn Files)
     let source = Source::Config(label.into());
     let walked = with_tree(source, text, |root| {
         let report = root.report;
-        let mut facts = read::read(root, &CATALOGUE, now);
-        let (rows, lists) = inventory::read(&facts, &CATALOGUE, base, files, report);
+        let mut facts = read::read(root, &CATALOGUE, now, base, files);
+        let (rows, mut lists) = inventory::read(&facts, &CATALOGUE, base, files, report);
         facts.rows = rows;
         check::all(&facts, &CATALOGUE, base, files, report);
         // A fact that is missing although nothing was reported would be a mistake of this crate's own.
         let site = derive::site(&facts, &CATALOGUE, base, report);
+        lists.append(&mut facts.zone_files);
         let bad = report.has_errors() || lists.iter().any(|list| list.report.has_errors());
         (site.filter(|_| !bad), lists)
     });

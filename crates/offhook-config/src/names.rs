@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use offhook_model::DomainName;
+use offhook_model::{DomainName, WireName};
 
 use crate::Code;
 use crate::known::Known;
@@ -12,11 +12,12 @@ use crate::read::{GroupHosts, HostFacts};
 use crate::report::Problem;
 use crate::tree::{Field, Value};
 use crate::words;
+use crate::zone::{RecordFacts, types};
 
 /// The zone that names are in.
 #[derive(Clone)]
 pub(crate) struct Zone {
-    name: DomainName,
+    pub(crate) name: DomainName,
     /// Its line could not be read: names are still compared with one another, by their first label.
     is_stand_in: bool,
 }
@@ -50,7 +51,7 @@ pub(crate) struct Names {
     zone: Option<Zone>,
     pub(crate) known: Known,
     hosts: BTreeMap<DomainName, Option<Ipv4Addr>>,
-    /// Switchovers and proxies; no addresses where a host of theirs is unreadable.
+    /// Switchovers, proxies and names of records; no addresses where a host of theirs is unreadable.
     others: BTreeMap<DomainName, Vec<Ipv4Addr>>,
     /// Some names are not known, because their lines could not be read.
     incomplete: bool,
@@ -96,6 +97,43 @@ impl Names {
                 .and_then(|hosts| hosts.items.iter().map(|host| host.value.1).collect())
                 .unwrap_or_default();
             self.others.insert(name.clone(), addresses);
+        }
+    }
+
+    /// Adds the names that records state: those with addresses, and aliases of them.
+    pub(crate) fn add_records(&mut self, records: &[RecordFacts], incomplete: bool) {
+        self.incomplete |= incomplete;
+        let text = |name: &WireName| name.to_string().parse::<DomainName>().ok();
+        let mut aliases = Vec::new();
+        for record in records.iter().map(|facts| &facts.record) {
+            let Some(owner) = text(&record.owner) else { continue };
+            match record.rtype {
+                types::A => {
+                    let octets: Option<[u8; 4]> = (*record.data).try_into().ok();
+                    self.others.entry(owner).or_default().extend(octets.map(Ipv4Addr::from));
+                }
+                types::AAAA => {
+                    self.others.entry(owner).or_default();
+                }
+                types::CNAME => {
+                    let target = crate::zone::target(record.rtype, &record.data);
+                    aliases.extend(target.and_then(|name| text(&name)).map(|to| (owner, to)));
+                }
+                _ => {}
+            }
+        }
+        // An alias of an alias is one that the next round resolves.
+        for _ in 0..aliases.len().min(8) {
+            for (alias, target) in &aliases {
+                let host = self.hosts.get(target).map(|address| Vec::from_iter(*address));
+                if let Some(addresses) = host.or_else(|| self.others.get(target).cloned()) {
+                    self.others.insert(alias.clone(), addresses);
+                }
+            }
+        }
+        // What leads out of the zone has its addresses elsewhere.
+        for (alias, _) in aliases {
+            self.others.entry(alias).or_default();
         }
     }
 

@@ -152,6 +152,11 @@ impl Report {
         self.lines.text().as_bytes().get(span.start) == Some(&b'{')
     }
 
+    /// What stands in the file at `span`.
+    pub(crate) fn source(&self, span: &Span) -> &str {
+        self.lines.text().get(span.clone()).unwrap_or_default()
+    }
+
     /// In how many places the file says `word`, whatever it means there; spaces, hyphens and letter case do
     /// not count.
     pub(crate) fn mentions(&self, word: &str) -> usize {

@@ -19,7 +19,7 @@ fn section(header: &str) -> String {
 #[test]
 fn the_reference_shows_every_key_there_is() {
     let walked = with_tree(Source::Config("reference".into()), REFERENCE, |root| {
-        read::read(root, &CATALOGUE, Time::default());
+        read::read(root, &CATALOGUE, Time::default(), Path::new(""), &Nothing);
     });
     let known = walked.report.known_keys();
     assert!(known.len() > 60, "{known:?}");
@@ -86,6 +86,7 @@ fn complete(header: &str) -> &'static [&'static str] {
         "[switchover]" => {
             &["name = \"provision\"", "hosts = [\"one\", \"two\"]", "sip = { udp = 8060 }"]
         }
+        "[[record]]" => &["name = \"sip\"", "type = \"CNAME\"", "value = \"proxies\""],
         "[[host]]" => &["name = \"vm40ic1\"", "address = \"10.250.1.151\""],
         "[[proxy]]" | "[[switchover]]" => &["name = \"it\"", "hosts = [\"vm40ic1\"]"],
         _ => &[],
@@ -148,7 +149,7 @@ fn a_wrong_value_of_every_key_is_told_what_would_be_right() {
     insta::assert_snapshot!("wrong-values", told);
 
     let walked = with_tree(Source::Config("reference".into()), REFERENCE, |root| {
-        read::read(root, &CATALOGUE, Time::default());
+        read::read(root, &CATALOGUE, Time::default(), Path::new(""), &Nothing);
     });
     for key in walked.report.known_keys() {
         // Tables that may be single have their keys read from a list as well.

@@ -27,6 +27,11 @@ impl WireName {
         (wire.len() <= 255).then(|| Self(wire.into()))
     }
 
+    /// The root: no label at all.
+    pub fn root() -> Self {
+        Self([0].into())
+    }
+
     /// The octets.
     pub fn as_wire(&self) -> &[u8] {
         &self.0
@@ -41,6 +46,12 @@ impl WireName {
             rest = after;
             (!label.is_empty()).then_some(label)
         })
+    }
+
+    /// The name without its first label; none for the root.
+    pub fn parent(&self) -> Option<Self> {
+        let (&length @ 1.., rest) = self.0.split_first()? else { return None };
+        rest.get(usize::from(length)..).map(|rest| Self(rest.into()))
     }
 
     /// Whether this is `other`, or lies below it.
@@ -148,6 +159,9 @@ mod tests {
         assert!(!name(&["notlab", "voip"]).is_within(&zone));
         assert!(!name(&["voip"]).is_within(&zone));
         assert_eq!(name(&["x"]).below(&zone), Some(name(&["x", "lab", "voip"])));
+        assert_eq!(name(&["x", "lab", "voip"]).parent(), Some(zone));
+        assert_eq!(name(&["x"]).parent(), Some(WireName::root()));
+        assert_eq!(WireName::root().parent(), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod options;
 mod phones;
 mod polycom;
 mod pools;
+mod records;
 mod scopes;
 mod servers;
 mod shared;
@@ -37,6 +38,7 @@ pub(crate) fn all(
     addresses::check(&context);
     duplicates::check(&context);
     servers::check(&context);
+    records::check(&context);
     scopes::check(&context);
     lease::check(&context);
     shared::check(&context);

@@ -12,6 +12,8 @@ mod phone;
 mod scope;
 mod site;
 
+use std::path::Path;
+
 use offhook_model::{Dhcp, Time};
 
 pub(crate) use class::ClassFacts;
@@ -24,12 +26,13 @@ pub(crate) use scope::{PoolFacts, PoolUserFacts, ScopeFacts};
 pub(crate) use site::time_offset as read_time_offset;
 pub(crate) use site::{SiteFacts, SiteTime};
 
-use crate::Code;
-use crate::inventory::Row;
+use crate::inventory::{Row, SecondFile};
 use crate::names::{Names, Zone};
 use crate::options::{Explicit, Level};
 use crate::report::{Problem, Report};
 use crate::tree::{Field, List, Table, Value};
+use crate::zone::RecordFacts;
+use crate::{Code, Files};
 
 /// Everything the file says.
 pub(crate) struct Facts {
@@ -42,6 +45,9 @@ pub(crate) struct Facts {
     pub(crate) hosts: Vec<HostFacts>,
     pub(crate) switchovers: Vec<SwitchoverFacts>,
     pub(crate) proxies: Vec<ProxyFacts>,
+    /// Those of the file, then those of the zone files.
+    pub(crate) records: Vec<RecordFacts>,
+    pub(crate) zone_files: Vec<SecondFile>,
     pub(crate) scopes: Vec<ScopeFacts>,
     pub(crate) classes: Vec<ClassFacts>,
     pub(crate) phones: Vec<PhoneFacts>,
@@ -56,8 +62,15 @@ pub(crate) struct Facts {
     pub(crate) sections_lost: bool,
 }
 
-/// Reads the whole file; `catalogue` completes classes of the same name.
-pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Facts {
+/// Reads the whole file and the zone files that it names, which are relative to `base`; `catalogue` completes
+/// classes of the same name.
+pub(crate) fn read(
+    root: &Table<'_>,
+    catalogue: &[ClassFacts],
+    now: Time,
+    base: &Path,
+    files: &dyn Files,
+) -> Facts {
     let report = root.report;
     let site = SiteFacts::read(section(root, "site", "[site]"), root, now);
     let zone = Zone::new(site.zone.value());
@@ -75,9 +88,27 @@ pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Fac
     names.add_groups(switchovers.iter().map(|it| (&it.name, &it.hosts)), switchovers_bad);
     names.add_groups(proxies.iter().map(|it| (&it.name, &it.hosts)), proxies_bad);
 
+    let dns = DnsFacts::read(section(root, "dns", "[dns]"), root);
+    let (record_tables, records_bad) = sections(root, "record", "[[record]]");
+    let zone_name = names.zone().map(|zone| zone.name.clone());
+    let (mut records, mut lost) = match &zone_name {
+        Some(zone) => crate::zone::read_tables(&record_tables, zone, dns.ttl),
+        None => (Vec::new(), true),
+    };
+    lost |= records_bad || dns.zone_files.is_bad();
+    let mut zone_files = Vec::new();
+    if let (Some(zone), Some(stated)) = (&zone_name, dns.zone_files.value()) {
+        let read =
+            crate::zone::read_files(&stated.items, zone.into(), dns.ttl, base, files, report);
+        lost |= read.read.len() < stated.items.len()
+            || read.read.iter().any(|file| file.report.has_errors());
+        records.extend(read.records);
+        zone_files = read.read;
+    }
+    names.add_records(&records, lost);
+
     let time = TimeFacts::read(section(root, "time", "[time]"), &names);
     let dhcp = dhcp::read(section(root, "dhcp", "[dhcp]"));
-    let dns = DnsFacts::read(section(root, "dns", "[dns]"), root);
     let tftp = section(root, "tftp", "[tftp]").map(|table| TftpFacts::read(&table));
     let (scope_tables, scopes_bad) = sections(root, "scope", "[[scope]]");
     let scopes: Vec<_> = scope_tables.iter().map(|table| ScopeFacts::read(table, &names)).collect();
@@ -107,6 +138,8 @@ pub(crate) fn read(root: &Table<'_>, catalogue: &[ClassFacts], now: Time) -> Fac
         hosts,
         switchovers,
         proxies,
+        records,
+        zone_files,
         scopes,
         classes,
         phones,

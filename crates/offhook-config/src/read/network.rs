@@ -20,6 +20,8 @@ pub(crate) struct DnsFacts {
     pub(crate) negative_ttl: u32,
     pub(crate) cache: DnsCache,
     pub(crate) naptr: bool,
+    /// As they are named.
+    pub(crate) zone_files: Field<List<String>>,
 }
 
 /// Seconds that a resolver may keep a record, unless the file says otherwise.
@@ -38,6 +40,7 @@ impl DnsFacts {
                 negative_ttl: NEGATIVE_TTL,
                 cache: DnsCache::default(),
                 naptr: true,
+                zone_files: Field::Absent,
             };
         };
         let listen = table.required("listen", "[\"10.250.1.5\"]", |value| {
@@ -48,6 +51,8 @@ impl DnsFacts {
         let negative = table.field("negative_ttl", |value| value.duration(1, 60)).into_value();
         let cache = dns_cache::read(&table);
         let naptr = table.field("naptr", Value::boolean).into_value().unwrap_or(true);
+        let zone_files =
+            table.field("zone_file", |value| non_empty(value, value.one_or_many(Value::text)?));
         table.finish();
         Self {
             listen,
@@ -56,6 +61,7 @@ impl DnsFacts {
             negative_ttl: negative.map_or(NEGATIVE_TTL, seconds),
             cache,
             naptr,
+            zone_files,
         }
     }
 }
