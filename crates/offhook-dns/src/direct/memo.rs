@@ -27,17 +27,6 @@ struct Known {
     answers: Answers,
 }
 
-/// What became of looking for a question.
-#[derive(Debug)]
-pub(super) enum Looked<'a> {
-    /// It was not asked lately. Most that are asked once are not asked twice, so nothing was kept but its hash.
-    First,
-    /// Something with its hash was asked before: worth remembering.
-    Again(&'a mut Place),
-    /// This is what is said to it.
-    Known(&'a mut Answers),
-}
-
 impl Memo {
     pub(super) fn new() -> Self {
         let empty = || Place { hash: 0, generation: 0, known: None };
@@ -49,23 +38,30 @@ impl Memo {
         self.generation += 1;
     }
 
+    /// What is said to a question.
+    pub(super) fn known(&mut self, hash: u64, key: &[u8]) -> Option<&mut Answers> {
+        let generation = self.generation;
+        let place = self.place(hash);
+        let known = place.known.as_mut().filter(|known| *known.key == *key)?;
+        (place.generation == generation).then_some(&mut known.answers)
+    }
+
+    /// The place for what is not known, if it is worth one: most questions that are asked once are not asked
+    /// twice, so the first time nothing is kept but the hash.
+    pub(super) fn worth(&mut self, hash: u64, key: &[u8]) -> Option<&mut Place> {
+        let generation = self.generation;
+        let place = self.place(hash);
+        // What the snapshot before was asked twice will be asked again.
+        let twice = place.hash == hash
+            && (place.generation == generation
+                || place.known.as_ref().is_some_and(|k| *k.key == *key));
+        *place = Place { hash, generation, known: None };
+        twice.then_some(place)
+    }
+
     #[expect(clippy::indexing_slicing, reason = "a remainder of PLACES is below it")]
-    pub(super) fn look(&mut self, hash: u64, key: &[u8]) -> Looked<'_> {
-        let place = &mut self.places[hash as usize % PLACES];
-        let current = place.generation == self.generation;
-        let known = place.hash == hash && place.known.as_ref().is_some_and(|k| *k.key == *key);
-        if !current || place.hash != hash {
-            *place = Place { hash, generation: self.generation, known: None };
-            // What the snapshot before was asked twice will be asked again.
-            return if known { Looked::Again(place) } else { Looked::First };
-        }
-        if !known {
-            return Looked::Again(place);
-        }
-        match &mut place.known {
-            Some(known) => Looked::Known(&mut known.answers),
-            None => Looked::First,
-        }
+    fn place(&mut self, hash: u64) -> &mut Place {
+        &mut self.places[hash as usize % PLACES]
     }
 }
 

@@ -2,21 +2,25 @@
 //!
 //! A [`Direct`] belongs to one thread. It remembers what [`crate::answer`] said to a question, in every order in
 //! which the records may come, and says it again with the id and the letter case of the next one who asks: no
-//! lock, no allocation, two copies of some hundred octets. Whatever is not a plain question (one question of class
-//! IN, at most an OPT record without options, nothing else) is left to [`crate::answer`], and so is what has no
-//! answer of ours. There is thus one place only that knows what is right, and nothing to keep in step.
+//! lock, no allocation, two copies of some hundred octets. What there may be more of than can be remembered, names
+//! of phones and names that are not there, it puts together itself (simple.rs). Whatever is not a plain question
+//! (one question of class IN, at most an OPT record without options, nothing else) is left to [`crate::answer`],
+//! and so is what has no answer of ours.
 //!
 //! What is remembered belongs to one snapshot of the zones. With the next one it counts for nothing, which costs
 //! the same however much it was; what is asked again is then learnt again.
 //!
 //! ```text
-//! bytes → Plain (query.rs) → Memo (memo.rs) ─ known ──────────────→ copy → bytes
-//!                                    └─ asked twice → compile.rs ──↗
+//! bytes → Plain (query.rs) → Memo (memo.rs) ─ known ──────────→ copy ──→ bytes
+//!                               ├─ one record, or none → simple.rs ──↗
+//!                               └─ asked twice → compile.rs ────────↗
 //! ```
 
 mod compile;
 mod memo;
+mod negative;
 mod query;
+mod simple;
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -28,8 +32,9 @@ use rustc_hash::FxHasher;
 
 use crate::zones::Zones;
 use compile::{Answers, compile, refresh};
-use memo::{Looked, Memo};
+use memo::Memo;
 use query::Plain;
+use simple::Simple;
 
 /// Room for any answer the direct path gives, octets.
 pub const DIRECT_ROOM: usize = crate::UDP_PAYLOAD as usize;
@@ -38,6 +43,7 @@ pub const DIRECT_ROOM: usize = crate::UDP_PAYLOAD as usize;
 #[derive(Debug)]
 pub struct Direct {
     memo: Memo,
+    simple: Simple,
     /// The snapshot the memory is of; kept, so that its address is nobody else's.
     zones: Option<Arc<Zones>>,
     /// Nobody gains by guessing the order of two records.
@@ -60,6 +66,7 @@ impl Direct {
     pub fn new(seed: u64) -> Self {
         Self {
             memo: Memo::new(),
+            simple: Simple::default(),
             zones: None,
             rng: SmallRng::seed_from_u64(seed),
             seed: seed as usize,
@@ -81,16 +88,26 @@ impl Direct {
         let query = Plain::read(packet)?;
         if !self.zones.as_ref().is_some_and(|known| Arc::ptr_eq(known, zones)) {
             self.memo.forget();
+            self.simple.forget();
             self.zones = Some(Arc::clone(zones));
         }
+        let recursion_available = zones.upstreams.available_to(client);
         let mut lower = [0; query::LONGEST];
-        let key = query.key(zones.upstreams.available_to(client), &mut lower)?;
+        let key = query.key(recursion_available, &mut lower)?;
         let mut hasher = FxHasher::with_seed(self.seed);
         hasher.write(key);
-        let answers = match self.memo.look(hasher.finish(), key) {
-            Looked::Known(answers) => answers,
-            Looked::Again(place) => place.learn(key, compile(zones, &query, client)),
-            Looked::First => return None,
+        let hash = hasher.finish();
+        let answers = match self.memo.known(hash, key) {
+            Some(answers) => answers,
+            None => {
+                let name = key.get(..query.name_len())?;
+                let simple = self.simple.answer(zones, &query, name, recursion_available, room);
+                if simple.is_some() {
+                    return simple;
+                }
+                let place = self.memo.worth(hash, key)?;
+                place.learn(key, compile(zones, &query, client))
+            }
         };
         let (answers, choice) = match answers {
             Answers::All(all) => {

@@ -1,8 +1,11 @@
 //! Plain questions: told from all others at a glance, and answered by a copy.
 
-use super::Answered;
+use hickory_proto::rr::RecordType;
 
-const HEADER: usize = 12;
+use super::Answered;
+use crate::UDP_PAYLOAD;
+
+pub(super) const HEADER: usize = 12;
 
 /// QTYPE and QCLASS.
 const TYPE_AND_CLASS: usize = 4;
@@ -16,6 +19,7 @@ pub(super) const LONGEST: usize = 255 + TYPE_AND_CLASS + 1;
 /// QR and OPCODE: set in nothing that is plain.
 const NOT_PLAIN: u16 = 0xf800;
 
+const QR_AA: u16 = 0x8400;
 const RD: u16 = 0x0100;
 const CD: u16 = 0x0010;
 
@@ -114,8 +118,7 @@ impl<'a> Plain<'a> {
     /// Writes an answer to the canonical request as one to this request; none when the client does not take as
     /// much.
     pub(super) fn write(&self, answer: &[u8], room: &mut [u8]) -> Option<Answered> {
-        let limit = self.edns.map_or(512, |opt| opt.payload.max(512));
-        if answer.len() > usize::from(limit) {
+        if answer.len() > self.limit() {
             return None;
         }
         let reply = room.get_mut(..answer.len())?;
@@ -127,7 +130,43 @@ impl<'a> Plain<'a> {
         Some(Answered { length: answer.len(), rcode })
     }
 
-    fn name_len(&self) -> usize {
+    /// QTYPE.
+    pub(super) fn qtype(&self) -> u16 {
+        match self.question.get(self.name_len()..) {
+            Some(&[high, low, ..]) => u16::from_be_bytes([high, low]),
+            _ => 0,
+        }
+    }
+
+    /// Begins an authoritative answer: header and question.
+    pub(super) fn start<'r>(&self, head: Head, room: &'r mut [u8]) -> Option<Writer<'r>> {
+        let mut writer = Writer { room, written: 0 };
+        let flags = QR_AA | self.flags | u16::from(head.recursion_available) << 7;
+        let [high, low] = (flags | u16::from(head.rcode)).to_be_bytes();
+        let [id0, id1] = self.id;
+        let additionals = u8::from(self.edns.is_some());
+        let (answers, authorities) = (head.answers, head.authorities);
+        writer.put(&[id0, id1, high, low, 0, 1, 0, answers, 0, authorities, 0, additionals])?;
+        writer.put(self.question)?;
+        Some(writer)
+    }
+
+    /// Ends it; none when the client does not take as much.
+    pub(super) fn finish(&self, mut writer: Writer<'_>) -> Option<Answered> {
+        if let Some(opt) = self.edns {
+            let [high, low] = UDP_PAYLOAD.to_be_bytes();
+            writer.put(&[0, 0, 41, high, low, 0, 0, u8::from(opt.dnssec_ok) << 7, 0, 0, 0])?;
+        }
+        let rcode = writer.room.get(3)? & 0x0f;
+        (writer.written <= self.limit()).then_some(Answered { length: writer.written, rcode })
+    }
+
+    /// The most octets the client takes.
+    fn limit(&self) -> usize {
+        self.edns.map_or(512, |opt| usize::from(opt.payload.max(512)))
+    }
+
+    pub(super) fn name_len(&self) -> usize {
         self.question.len() - TYPE_AND_CLASS
     }
 }
@@ -142,5 +181,57 @@ impl Opt {
             }),
             _ => None,
         }
+    }
+}
+
+/// What an answer says of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Head {
+    pub(super) rcode: u8,
+    pub(super) recursion_available: bool,
+    pub(super) answers: u8,
+    pub(super) authorities: u8,
+}
+
+/// An answer in the making.
+#[derive(Debug)]
+pub(super) struct Writer<'r> {
+    room: &'r mut [u8],
+    written: usize,
+}
+
+impl Writer<'_> {
+    /// The next octets, to be filled in; none when there is no room.
+    pub(super) fn space(&mut self, length: usize) -> Option<&mut [u8]> {
+        let space = self.room.get_mut(self.written..)?.get_mut(..length)?;
+        self.written += length;
+        Some(space)
+    }
+
+    pub(super) fn put(&mut self, octets: &[u8]) -> Option<()> {
+        self.space(octets.len())?.copy_from_slice(octets);
+        Some(())
+    }
+
+    /// A record of the name asked for, up to its data.
+    pub(super) fn record(&mut self, rtype: RecordType, ttl: u32, length: u16) -> Option<()> {
+        let [type0, type1] = u16::from(rtype).to_be_bytes();
+        let [ttl0, ttl1, ttl2, ttl3] = ttl.to_be_bytes();
+        let [length0, length1] = length.to_be_bytes();
+        // The name is a pointer to the question.
+        self.put(&[
+            0xc0,
+            HEADER as u8,
+            type0,
+            type1,
+            0,
+            1,
+            ttl0,
+            ttl1,
+            ttl2,
+            ttl3,
+            length0,
+            length1,
+        ])
     }
 }

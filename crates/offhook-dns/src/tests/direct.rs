@@ -282,17 +282,23 @@ fn in_a_large_pool_each_comes_first_as_often_as_the_others() {
 #[test]
 fn a_new_snapshot_is_what_the_next_question_sees() {
     let mut both = Both::new(zones());
-    let query = Query::new("vm40ic1.lab.voip", A).bytes();
-    assert_eq!(both.alike(&query, INSIDE), 2, "learnt at the second asking");
-    let mut site = lab();
+    let [pair, one] =
+        ["provision", "vm40ic1"].map(|host| Query::new(&format!("{host}.lab.voip"), A));
+    assert_eq!(both.alike(&pair.bytes(), INSIDE), 2, "learnt at the second asking");
+    assert_eq!(both.alike(&one.bytes(), INSIDE), 3, "nothing to learn");
+    let mut site = site();
     site.hosts[0].address = [10, 250, 1, 99].into();
+    site.switchovers[0].hosts[0].1 = [10, 250, 1, 99].into();
     both.zones = Arc::new(Zones::from_site(&site, 8));
-    let said = both.direct(&query, INSIDE).expect("asked before, so worth learning at once");
+    let said = both.direct(&pair.bytes(), INSIDE).expect("asked before, so worth learning at once");
+    assert_eq!(Reply::read(&said).data(), ["10.250.1.152", "10.250.1.99"]);
+    let said = both.direct(&one.bytes(), INSIDE).unwrap();
     assert_eq!(Reply::read(&said).data(), ["10.250.1.99"]);
-    site.hosts.remove(0);
-    both.zones = Arc::new(Zones::from_site(&site, 9));
-    let said = both.direct(&query, INSIDE).unwrap();
+    both.zones = Arc::new(Zones::from_site(&Site { hosts: Vec::new(), ..lab() }, 9));
+    let missing = Query::new("mytimeserver.lab.voip", A).bytes();
+    let said = both.direct(&missing, INSIDE).unwrap();
     assert_eq!(Reply::read(&said).rcode, NXDOMAIN);
+    assert!(Reply::read(&said).authorities[0].data.contains(" 9 minimum"));
 }
 
 #[test]
@@ -317,12 +323,34 @@ fn an_answer_longer_than_the_client_takes_is_left_to_who_can_shorten_it() {
 }
 
 #[test]
-fn names_that_are_asked_once_leave_nothing_behind() {
+fn a_flood_of_names_does_not_push_out_what_was_learnt() {
     let mut both = Both::new(zones());
+    let kept = Query::new("provision.lab.voip", A).bytes();
+    assert_eq!(both.alike(&kept, INSIDE), 2);
     for n in 0..20_000 {
         let query = Query::new(&format!("x{n}.lab.voip"), A).bytes();
-        assert_eq!(both.direct(&query, INSIDE), None);
+        assert!(both.direct(&query, INSIDE).is_some());
     }
-    let kept = Query::new("vm40ic1.lab.voip", A).bytes();
-    assert_eq!(both.alike(&kept, INSIDE), 2);
+    assert_eq!(both.alike(&kept, INSIDE), 3);
+}
+
+#[test]
+fn names_that_the_soa_record_mentions_are_answered_alike() {
+    for (zone, subnet) in [("lab.voip", "10.250.1.0/24"), ("10.in-addr.arpa", "10.0.0.0/8")] {
+        let mut site = lab_with_subnets(&[subnet]);
+        site.zone = name(zone);
+        (site.hosts, site.switchovers) = (Vec::new(), Vec::new());
+        let mut both = Both::new(Zones::from_site(&site, 7));
+        for label in ["", "x.", "ns1.", "x.ns1.", "hostmaster.", "x.hostmaster.", "xns1."] {
+            for qtype in [A, AAAA, SOA, PTR] {
+                let name = format!("{label}{zone}");
+                both.alike(&Query::new(&name, qtype).bytes(), INSIDE);
+                both.alike(
+                    &Query::new(&name.to_uppercase(), qtype).opt(1232, 0, b"").bytes(),
+                    INSIDE,
+                );
+            }
+        }
+        assert_eq!(both.alike(&Query::new(&format!("x.{zone}"), A).bytes(), INSIDE), 3);
+    }
 }
