@@ -1,10 +1,11 @@
 //! What is answered to what.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::op::{OpCode, ResponseCode};
 
+use crate::forward::Forward;
 use crate::name::NameKey;
 use crate::order::Order;
 use crate::reply::{Question, Reply};
@@ -53,39 +54,6 @@ pub enum Outcome {
     Reply(Reply),
     /// Ask these servers, then send what comes of it.
     Forward(Forward),
-}
-
-/// A question somebody else has the answer to.
-#[derive(Clone, Debug)]
-pub struct Forward {
-    /// Who to ask, the first that answers wins; never empty.
-    pub servers: Arc<[SocketAddr]>,
-    /// What to ask: the request's question, or the same of the name that an alias of ours leads to.
-    pub question: Question,
-    /// RD of the request.
-    pub recursion_desired: bool,
-    /// CD of the request.
-    pub checking_disabled: bool,
-    /// DO of the request.
-    pub dnssec_ok: bool,
-    reply: Reply,
-}
-
-impl Forward {
-    /// What the client is sent when an upstream has answered.
-    pub fn answered(self, upstream: Message) -> Reply {
-        let mut reply = self.reply;
-        reply.fill(upstream);
-        reply
-    }
-
-    /// What the client is sent when none did: SERVFAIL, or the alias of ours that led there and nothing else.
-    pub fn failed(self) -> Reply {
-        match self.reply.answers.is_empty() {
-            true => self.reply.with(ResponseCode::ServFail),
-            false => self.reply,
-        }
-    }
 }
 
 /// Answers one message, as it came from the wire (over TCP: without its length).
@@ -153,15 +121,18 @@ fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) 
         }
     };
     let is_alias = !reply.answers.is_empty();
-    match zones.upstreams.servers(&key) {
-        // The target of an alias is only fetched for who wants us to.
-        Some(servers) if available && (request.recursion_desired || !is_alias) => {
+    match zones.upstreams.responsible(&key) {
+        // Without RD nobody is to be asked, and what others asked for is not for everyone to see.
+        Some((top, servers))
+            if available && request.recursion_desired && question.qclass == CLASS_IN =>
+        {
             Outcome::Forward(Forward {
                 servers: Arc::clone(servers),
+                top: top.clone(),
                 question,
-                recursion_desired: request.recursion_desired,
                 checking_disabled: request.checking_disabled,
                 dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
+                pieces: 0,
                 reply,
             })
         }

@@ -16,6 +16,7 @@ mod answer;
 mod build;
 mod change;
 mod direct;
+pub mod forward;
 mod lookup;
 mod name;
 mod nodes;
@@ -32,8 +33,9 @@ pub mod health;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Client, Forward, Outcome, Transport, answer};
+pub use answer::{Client, Outcome, Transport, answer};
 pub use direct::{Answered, DIRECT_ROOM, Direct};
+pub use forward::Forward;
 pub use order::{EveryOrder, Order};
 pub use reply::{Question, Reply};
 pub use request::Ignored;

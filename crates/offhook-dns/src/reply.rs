@@ -1,9 +1,10 @@
 //! An answer, and its wire form.
 
+use hickory_proto::ProtoError;
 use hickory_proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
-use hickory_proto::{ProtoError, op::Message};
 
 use crate::UDP_PAYLOAD;
 use crate::answer::{Client, Transport};
@@ -13,6 +14,9 @@ const HEADER: usize = 12;
 
 /// Octets of an OPT record without options.
 const OPT: usize = 11;
+
+/// The EDNS option that an extended error is in (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
 
 /// A question, as it came: the case of the name is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,13 +99,20 @@ impl Reply {
         }
     }
 
-    /// Takes over what an upstream answered, after what is there already; flags, question and OPT stay ours.
-    pub(crate) fn fill(&mut self, upstream: Message) {
-        self.metadata.response_code = upstream.metadata.response_code;
-        self.metadata.authentic_data = upstream.metadata.authentic_data;
-        self.answers.extend(upstream.answers);
-        self.authorities = upstream.authorities;
-        self.additionals = upstream.additionals;
+    /// Adds what another answer has to the end of this one.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.answers.extend(other.answers);
+        self.authorities.extend(other.authorities);
+        self.additionals.extend(other.additionals);
+    }
+
+    /// Says why the answer is as it is, to a client that has EDNS: an extended DNS error (RFC 8914).
+    pub(crate) fn explain(&mut self, code: u16) {
+        if let Some(edns) = &mut self.edns {
+            let option = EdnsOption::Unknown(EXTENDED_ERROR, code.to_be_bytes().to_vec());
+            edns.options_mut().remove((&option).into());
+            edns.options_mut().insert(option);
+        }
     }
 
     /// The message as it goes on the wire, never longer than the client takes.
@@ -143,7 +154,7 @@ impl Reply {
     fn encode_lower_case(&self) -> Result<Vec<u8>, ProtoError> {
         let mut wire = Vec::with_capacity(512);
         let mut encoder = BinEncoder::new(&mut wire);
-        let room = usize::from(self.limit) - if self.edns.is_some() { OPT } else { 0 };
+        let room = usize::from(self.limit) - self.edns.as_ref().map_or(0, opt_size);
         encoder.emit_vec(&[0; HEADER])?;
 
         let mut metadata = self.metadata;
@@ -182,6 +193,12 @@ impl Reply {
         }
         Ok(wire)
     }
+}
+
+/// Octets of an OPT record with what is in it.
+fn opt_size(edns: &Edns) -> usize {
+    let options = edns.options().options.iter();
+    OPT + options.map(|(_, option)| 4 + usize::from(option.len())).sum::<usize>()
 }
 
 /// Writes as many records as fit into `room` octets, and says how many; the first that does not fit sets

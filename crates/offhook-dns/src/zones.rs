@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use ipnetwork::Ipv4Network;
 
 use crate::name::{NameKey, suffixes};
@@ -81,6 +82,20 @@ impl Zones {
         self.nodes.iter().count()
     }
 
+    /// Which parts of the name space somebody else is asked about, in presentation form, and who is.
+    pub fn forwards(&self) -> impl Iterator<Item = (String, &[SocketAddr])> {
+        let name = |top: &NameKey| Name::read(&mut BinDecoder::new(top.as_wire()));
+        self.upstreams
+            .servers
+            .iter()
+            .map(move |(top, servers)| (name(top).unwrap_or_default().to_ascii(), servers.as_ref()))
+    }
+
+    /// Whether a name in lower-case wire form is in none of our zones.
+    pub(crate) fn is_outside(&self, wire: &[u8]) -> bool {
+        matches!(self.find(wire), (Found::Outside, _))
+    }
+
     /// Where a name in lower-case wire form is, with the zone it is in.
     pub(crate) fn find<'n>(&self, wire: &'n [u8]) -> (Found<'_, 'n>, Option<&Zone>) {
         let found = self.nodes.find(wire);
@@ -107,12 +122,12 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    /// The servers of the longest configured suffix of a name in lower-case wire form.
-    pub(crate) fn servers(&self, wire: &[u8]) -> Option<&Arc<[SocketAddr]>> {
+    /// The longest configured suffix of a name in lower-case wire form, and its servers.
+    pub(crate) fn responsible(&self, wire: &[u8]) -> Option<(&NameKey, &Arc<[SocketAddr]>)> {
         if self.servers.is_empty() {
             return None;
         }
-        suffixes(wire).find_map(|suffix| self.servers.get(suffix))
+        suffixes(wire).find_map(|suffix| self.servers.get_key_value(suffix))
     }
 
     /// Whether somebody is asked on behalf of `client`: that is what "recursion available" says.

@@ -23,9 +23,7 @@ const MOST: usize = 4 << 20;
 /// of every request. What is returned writes the last lines when it is dropped.
 pub(crate) fn start(format: LogFormat, level: LevelFilter) -> Flush {
     let library = level.min(LevelFilter::WARN);
-    let filter = ["hickory_net", "hickory_proto", "hickory_resolver", "hickory_server"]
-        .into_iter()
-        .fold(Targets::new().with_default(level), |filter, name| filter.with_target(name, library));
+    let filter = Targets::new().with_default(level).with_target("hickory_proto", library);
     let lines = Lines(Arc::default());
     let flush = Flush(lines.clone());
     let writer = lines.clone();

@@ -79,7 +79,7 @@ impl Opened {
         let (died, mut deaths) = mpsc::unbounded_channel();
         let kept = self.leases.len();
 
-        let dns = dns::spawn(self.dns, dns::publish(&site), told.clone());
+        let dns = dns::spawn(self.dns, dns::publish(&site), &site.dns.cache, told.clone());
         let files = self
             .tftp
             .zip(site.tftp.as_ref())

@@ -8,7 +8,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
 use crate::cli::{OutputFormat, StateArg};
-use crate::control::{Ask, Client, Failure, Reply, Status};
+use crate::control::{Ask, Client, Failure, Reply, Status, UpstreamStatus};
 use crate::exit;
 use crate::leases::{duration, unexpected};
 
@@ -49,6 +49,16 @@ fn ask(args: &StatusArgs) -> Result<Status, Failure> {
         Reply::Status(status) => Ok(*status),
         _ => Err(unexpected()),
     }
+}
+
+fn upstream_line(upstream: &UpstreamStatus) -> String {
+    let UpstreamStatus { zone, server, answered, missed, .. } = upstream;
+    let state = match (upstream.silent_seconds, upstream.round_trip_ms) {
+        (Some(seconds), _) => format!("DOES NOT ANSWER since {}", duration(seconds)),
+        (None, Some(ms)) => format!("answers in {ms} ms"),
+        (None, None) => "was not asked yet".to_owned(),
+    };
+    format!("upstream {server} for {zone} {state}: {answered} answered, {missed} not in time")
 }
 
 fn text(status: &Status) -> String {
@@ -92,6 +102,9 @@ fn text(status: &Status) -> String {
         }
     }
     let _ = writeln!(text, "\n{table}\n");
+    for upstream in &status.dns.upstreams {
+        let _ = writeln!(text, "{}", upstream_line(upstream));
+    }
     for (title, counts) in [
         ("since the start", &status.counts),
         ("no reply", &status.silent),

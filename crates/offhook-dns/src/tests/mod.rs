@@ -6,4 +6,4 @@ mod build;
 mod direct;
 mod edns;
 mod never;
-mod support;
+pub(crate) mod support;

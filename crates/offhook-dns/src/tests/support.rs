@@ -24,7 +24,6 @@ pub(crate) const ANY: u16 = 255;
 
 pub(crate) const NOERROR: u16 = 0;
 pub(crate) const FORMERR: u16 = 1;
-pub(crate) const SERVFAIL: u16 = 2;
 pub(crate) const NXDOMAIN: u16 = 3;
 pub(crate) const NOTIMP: u16 = 4;
 pub(crate) const REFUSED: u16 = 5;
@@ -289,10 +288,6 @@ impl Reply {
 
     pub(crate) fn rd(&self) -> bool {
         self.flags & 0x0100 != 0
-    }
-
-    pub(crate) fn ra(&self) -> bool {
-        self.flags & 0x0080 != 0
     }
 
     /// The data of the answer section, sorted.

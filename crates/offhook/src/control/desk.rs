@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use offhook_dhcp::NoReply;
@@ -11,7 +11,7 @@ use offhook_model::{LeaseState, Scope, Site, Time};
 
 use super::Failure;
 use super::protocol::{
-    Ask, DnsStatus, Filter, LeaseRecord, Reply, ScopeStatus, Status, StorageError,
+    Ask, DnsStatus, Filter, LeaseRecord, Reply, ScopeStatus, Status, StorageError, UpstreamStatus,
 };
 use super::server::{Servers, Writer};
 use crate::dhcp::{Count, Handle, NoAnswer, NotReleased, PAGE};
@@ -193,7 +193,18 @@ fn dns_status(dns: &dns::Handle) -> DnsStatus {
         .iter()
         .map(|&what| (what.as_str().to_owned(), dns.counters().of(what)))
         .collect();
-    DnsStatus { counts }
+    let whole = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let upstreams = dns.upstreams().into_iter().map(|(zone, server, known)| UpstreamStatus {
+        zone,
+        server,
+        silent_seconds: known.silent_since().map(|since| since.elapsed().as_secs()),
+        round_trip_ms: known.round_trip().map(whole),
+        answered: known.answered,
+        missed: known.missed,
+    });
+    let mut upstreams: Vec<_> = upstreams.collect();
+    upstreams.sort_by(|a, b| a.zone.cmp(&b.zone));
+    DnsStatus { counts, cached: dns.cached() as u64, upstreams }
 }
 
 fn seconds(at: SystemTime) -> i64 {

@@ -1,7 +1,7 @@
 //! What is said on the control socket.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use offhook_model::{ClientId, Lease, LeaseState, Mac, Time};
 use serde::{Deserialize, Serialize};
@@ -215,6 +215,25 @@ pub(crate) struct Status {
 pub(crate) struct DnsStatus {
     /// How often what happened since the start.
     pub(crate) counts: BTreeMap<String, u64>,
+    /// Answers of upstream servers in the cache.
+    pub(crate) cached: u64,
+    pub(crate) upstreams: Vec<UpstreamStatus>,
+}
+
+/// An upstream server, for one part of the name space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UpstreamStatus {
+    /// What it is asked about; `.` is everything else.
+    pub(crate) zone: String,
+    pub(crate) server: SocketAddr,
+    /// How long it has not answered; none while it does, as far as is known.
+    pub(crate) silent_seconds: Option<u64>,
+    /// Mean time to an answer; none before the first one.
+    pub(crate) round_trip_ms: Option<u64>,
+    /// Questions that it answered in any way.
+    pub(crate) answered: u64,
+    /// Questions that it did not answer in time.
+    pub(crate) missed: u64,
 }
 
 /// When leases could not be written, and why.

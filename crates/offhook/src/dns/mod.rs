@@ -1,10 +1,11 @@
 //! The DNS server's shell: sockets, time-outs, upstream queries and logs around `offhook-dns`.
 //!
 //! Every address has a UDP and a TCP socket of its own, so that an answer leaves from the address that was
-//! asked. UDP has its own short loop (`udp.rs`); TCP is hickory-server's (`tcp.rs`); both hand the bytes of a
-//! request to the same [`Service`], and so give the same answers.
+//! asked. UDP (`udp.rs`) and TCP (`tcp.rs`) hand the bytes of a request to the same [`Service`], and so give the same
+//! answers.
 
 mod bind;
+mod connections;
 mod counters;
 mod forward;
 mod publish;
@@ -14,11 +15,13 @@ mod tcp;
 mod tests;
 mod udp;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_dns::Zones;
-use offhook_model::Site;
+use offhook_dns::forward::Upstream;
+use offhook_model::{DnsCache, Site};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info};
@@ -51,6 +54,16 @@ impl Handle {
     pub(crate) fn counters(&self) -> &Counters {
         self.service.counters()
     }
+
+    /// Every upstream server, for which part of the name space, and what is known of it.
+    pub(crate) fn upstreams(&self) -> Vec<(String, SocketAddr, Upstream)> {
+        self.service.forwarder().upstreams()
+    }
+
+    /// How many answers of theirs are kept.
+    pub(crate) fn cached(&self) -> usize {
+        self.service.forwarder().cached()
+    }
 }
 
 /// The zones of `site`, to be served and to be changed.
@@ -63,12 +76,13 @@ pub(crate) fn publish(site: &Site) -> Arc<Publisher> {
 pub(crate) fn spawn(
     bound: Bound,
     zones: Arc<Publisher>,
+    cache: &DnsCache,
     shutdown: watch::Receiver<bool>,
 ) -> Server {
     for address in bound.addresses() {
         info!(%address, "listening for DNS");
     }
-    let service = Arc::new(Service::new(zones));
+    let service = Arc::new(Service::new(zones, cache));
     let handle = Handle { service: Arc::clone(&service) };
     let task = tokio::spawn(async move {
         let mut listeners = JoinSet::new();

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hickory_proto::op::OpCode;
 use hickory_proto::rr::RecordType;
 use offhook_dns::{Client, Forward, Outcome, Reply, Transport, Zones, answer};
+use offhook_model::DnsCache;
 use tracing::{debug, info};
 
+use super::connections::Connections;
 use super::forward::Forwarder;
 use super::publish::Publisher;
 use super::{Count, Counters};
@@ -21,16 +23,20 @@ const UPDATE_LINES: u32 = 5;
 pub(super) struct Service {
     zones: Arc<Publisher>,
     forwarder: Forwarder,
-    counters: Counters,
+    connections: Connections,
+    counters: Arc<Counters>,
     updates: Mutex<Throttle>,
 }
 
 impl Service {
-    pub(super) fn new(zones: Arc<Publisher>) -> Self {
+    /// Must be called inside the runtime.
+    pub(super) fn new(zones: Arc<Publisher>, cache: &DnsCache) -> Self {
+        let counters = Arc::new(Counters::new());
         Self {
+            forwarder: Forwarder::new(Arc::clone(&zones), cache, Arc::clone(&counters)),
+            connections: Connections::new(),
             zones,
-            forwarder: Forwarder::new(),
-            counters: Counters::new(),
+            counters,
             updates: Mutex::new(Throttle::new(UPDATE_LINES)),
         }
     }
@@ -44,10 +50,22 @@ impl Service {
         self.zones.current()
     }
 
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    pub(super) fn forwarder(&self) -> &Forwarder {
+        &self.forwarder
+    }
+
     /// What to do with a request from `peer`. Never waits.
     pub(super) fn decide(&self, packet: &[u8], peer: SocketAddr, transport: Transport) -> Outcome {
         let client = Client { address: peer.ip(), transport };
-        let outcome = answer(&self.zones.current(), packet, client, &mut rand::rng());
+        let mut outcome = answer(&self.zones.current(), packet, client, &mut rand::rng());
+        if let Outcome::Forward(forward) = outcome {
+            self.counters.count(Count::Forwarded);
+            outcome = self.forwarder.recall(forward, client);
+        }
         match &outcome {
             Outcome::Reply(reply) => self.log(reply, peer, transport),
             Outcome::Ignore(reason) => debug!(client = %peer, %reason, "ignored"),
@@ -63,8 +81,8 @@ impl Service {
         peer: SocketAddr,
         transport: Transport,
     ) -> Reply {
-        self.counters.count(Count::Forwarded);
-        let reply = self.forwarder.ask(forward).await;
+        let client = Client { address: peer.ip(), transport };
+        let reply = self.forwarder.ask(forward, client).await;
         self.log(&reply, peer, transport);
         reply
     }

@@ -67,7 +67,7 @@ impl Running {
         let address = bound.addresses().next().unwrap();
         let zones = super::publish(site);
         let (shutdown, told) = watch::channel(false);
-        let task = spawn(bound, Arc::clone(&zones), told).task;
+        let task = spawn(bound, Arc::clone(&zones), &site.dns.cache, told).task;
         Self { address, zones, shutdown, task }
     }
 
@@ -332,7 +332,8 @@ async fn negative_answers_come_through_and_failures_go_to_the_next_server() {
         async |owner: &str| server.udp(&query(owner, RecordType::A)).await.metadata.response_code;
     assert_eq!(code("a.nothing.example.").await, ResponseCode::NXDomain);
     assert_eq!(code("a.failing.example.").await, ResponseCode::NoError);
-    assert_eq!(code("a.refusing.example.").await, ResponseCode::Refused);
+    // That they refuse says nothing about the name, and a phone is to ask its other resolver.
+    assert_eq!(code("a.refusing.example.").await, ResponseCode::ServFail);
 }
 
 #[tokio::test]

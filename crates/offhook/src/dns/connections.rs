@@ -1,0 +1,157 @@
+//! How many TCP connections there may be, and who goes when there are too many.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::{Count, Counters};
+
+/// Connections over all listeners.
+const MOST: usize = 256;
+
+/// Connections of one address: a resolver that asks on behalf of a house opens a few.
+const MOST_PER_CLIENT: usize = 32;
+
+/// Every connection there is.
+#[derive(Debug)]
+pub(super) struct Connections {
+    open: Arc<Mutex<Open>>,
+    most: usize,
+    most_per_client: usize,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    number: u64,
+    connections: HashMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    client: IpAddr,
+    /// When it last sent a whole request, or was opened.
+    used: Instant,
+    displace: watch::Sender<bool>,
+}
+
+/// The place of one connection; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    open: Arc<Mutex<Open>>,
+    number: u64,
+    displaced: watch::Receiver<bool>,
+}
+
+impl Connections {
+    pub(super) fn new() -> Self {
+        Self { open: Arc::default(), most: MOST, most_per_client: MOST_PER_CLIENT }
+    }
+
+    /// A place for a connection of `client`; none when it has too many already. When all places are taken, the
+    /// connection that was idle for longest makes room: whoever opens many and says nothing keeps nobody out.
+    pub(super) fn open(&self, client: IpAddr, counters: &Counters) -> Option<Connection> {
+        let mut open = lock(&self.open);
+        let of_client = open.connections.values().filter(|entry| entry.client == client).count();
+        if of_client >= self.most_per_client {
+            counters.count(Count::TcpRefused);
+            return None;
+        }
+        if open.connections.len() >= self.most {
+            let idlest = open.connections.iter().min_by_key(|(_, entry)| entry.used);
+            let number = *idlest?.0;
+            if let Some(idlest) = open.connections.remove(&number) {
+                counters.count(Count::TcpDisplaced);
+                let _ = idlest.displace.send(true);
+            }
+        }
+        counters.count(Count::TcpOpened);
+        open.number += 1;
+        let number = open.number;
+        let (displace, displaced) = watch::channel(false);
+        open.connections.insert(number, Entry { client, used: Instant::now(), displace });
+        Some(Connection { open: Arc::clone(&self.open), number, displaced })
+    }
+}
+
+impl Connection {
+    /// The client sent a request.
+    pub(super) fn is_used(&self) {
+        if let Some(entry) = lock(&self.open).connections.get_mut(&self.number) {
+            entry.used = Instant::now();
+        }
+    }
+
+    /// Tells when it has to make room.
+    pub(super) fn displaced(&self) -> Displaced {
+        Displaced(self.displaced.clone())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        lock(&self.open).connections.remove(&self.number);
+    }
+}
+
+/// Tells when a connection has to make room.
+pub(super) struct Displaced(watch::Receiver<bool>);
+
+impl Displaced {
+    /// Waits until then, for ever if need be.
+    pub(super) async fn wait(&mut self) {
+        if self.0.wait_for(|displaced| *displaced).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn client(last: u8) -> IpAddr {
+        Ipv4Addr::new(10, 250, 1, last).into()
+    }
+
+    fn displaced(connection: &Connection) -> bool {
+        *connection.displaced.borrow()
+    }
+
+    #[test]
+    fn one_client_has_its_share_and_gets_it_back() {
+        let (all, counters) = (Connections::new(), Counters::new());
+        let mut mine: Vec<_> =
+            (0..MOST_PER_CLIENT).map(|_| all.open(client(1), &counters).unwrap()).collect();
+        assert!(all.open(client(1), &counters).is_none());
+        assert!(all.open(client(2), &counters).is_some());
+        mine.pop();
+        assert!(all.open(client(1), &counters).is_some());
+        assert_eq!(counters.of(Count::TcpRefused), 1);
+    }
+
+    #[test]
+    fn the_idlest_makes_room_for_a_new_one() {
+        let (all, counters) = (Connections { most: 3, ..Connections::new() }, Counters::new());
+        let first = all.open(client(1), &counters).unwrap();
+        let second = all.open(client(2), &counters).unwrap();
+        let third = all.open(client(3), &counters).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        first.is_used();
+        let fourth = all.open(client(4), &counters).unwrap();
+        assert!(displaced(&second) && ![&first, &third, &fourth].into_iter().any(displaced));
+        drop(second);
+        let fifth = all.open(client(5), &counters).unwrap();
+        assert!(displaced(&third) && !displaced(&first) && !displaced(&fifth));
+        assert_eq!(counters.of(Count::TcpDisplaced), 2);
+        assert_eq!(lock(&all.open).connections.len(), 3);
+    }
+}

@@ -1,0 +1,160 @@
+//! One question to one server.
+//!
+//! A socket of its own for each, whose port the kernel chooses at random, and a random id: whoever wants to answer
+//! in the server's stead has to guess both. The socket is connected, so that the kernel drops what comes from
+//! anywhere else.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use offhook_dns::forward::{Answer, Query, Response, Trust};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{sleep, timeout};
+
+use super::{Count, Shared, lock};
+
+/// The largest answer over UDP that is taken: more than we ever say we take.
+const LARGEST: usize = 4096;
+
+/// After so many messages that answer something else, somebody is guessing: TCP cannot be guessed.
+const FOREIGN: u32 = 16;
+
+/// How long an answer over TCP may take, from the beginning of the connection.
+const TCP: Duration = Duration::from_secs(3);
+
+/// A question, and what is believed of those who answer it.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) query: Query,
+    pub(super) trust: Trust,
+}
+
+impl Ask {
+    fn read(&self, shared: &Shared, id: u16, edns: bool, packet: &[u8]) -> Response {
+        self.query.read(id, edns, packet, &shared.limits, &|name| self.trust.covers(name))
+    }
+}
+
+/// What `server` answers; none when that is of no use, or it cannot be reached. Waits as long as it is let.
+pub(super) async fn ask(shared: &Shared, server: SocketAddr, question: &Ask) -> Option<Answer> {
+    let _socket = shared.sockets.acquire().await.ok()?;
+    let asked = Instant::now();
+    let (patience, edns) = {
+        let upstreams = lock(&shared.upstreams);
+        (upstreams.patience(server), upstreams.takes_edns(server, asked))
+    };
+    let exchange = exchange(shared, server, question, edns);
+    tokio::pin!(exchange);
+    let response = tokio::select! {
+        response = &mut exchange => response,
+        () = sleep(patience) => {
+            shared.counters.count(Count::UpstreamSilent);
+            shared.tell(lock(&shared.upstreams).missed(server, asked, Instant::now()));
+            exchange.await
+        }
+    };
+    let now = Instant::now();
+    let query = &question.query;
+    match response {
+        Ok(response) => {
+            shared.tell(lock(&shared.upstreams).answered(server, now - asked, now));
+            match response {
+                Response::Answer(answer) => {
+                    shared.counters.count(Count::UpstreamAnswered);
+                    return Some(answer);
+                }
+                Response::Failed(code) => {
+                    shared.counters.count(Count::UpstreamFailed);
+                    shared.complain(server, query, &format!("has no answer: {code}"));
+                }
+                Response::Referral => {
+                    shared.counters.count(Count::UpstreamFailed);
+                    shared.complain(server, query, "is no resolver, and does not serve this zone");
+                }
+                Response::Foreign
+                | Response::Malformed
+                | Response::Truncated
+                | Response::NoEdns => {
+                    shared.counters.count(Count::UpstreamMalformed);
+                    shared.complain(server, query, "gives a malformed answer");
+                }
+            }
+        }
+        Err(error) => {
+            shared.counters.count(Count::UpstreamUnreachable);
+            shared.tell(lock(&shared.upstreams).missed(server, asked, now));
+            shared.complain(server, query, &format!("cannot be asked: {error}"));
+        }
+    }
+    None
+}
+
+/// Over UDP, without EDNS if need be, over TCP if need be.
+async fn exchange(
+    shared: &Shared,
+    server: SocketAddr,
+    question: &Ask,
+    edns: bool,
+) -> io::Result<Response> {
+    let mut edns = edns;
+    let mut response = over_udp(shared, server, question, edns).await?;
+    if response == Response::NoEdns {
+        lock(&shared.upstreams).refused_edns(server, Instant::now());
+        edns = false;
+        response = over_udp(shared, server, question, edns).await?;
+    }
+    if response == Response::Truncated {
+        shared.counters.count(Count::UpstreamTruncated);
+        let whole = timeout(TCP, over_tcp(shared, server, question, edns)).await;
+        response = whole.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
+    }
+    Ok(response)
+}
+
+async fn over_udp(
+    shared: &Shared,
+    server: SocketAddr,
+    question: &Ask,
+    edns: bool,
+) -> io::Result<Response> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    let id = rand::random();
+    shared.counters.count(Count::UpstreamAsked);
+    socket.send(&question.query.encode(id, edns)).await?;
+    let mut buffer = vec![0; LARGEST];
+    for _ in 0..FOREIGN {
+        let length = socket.recv(&mut buffer).await?;
+        let packet = buffer.get(..length).unwrap_or_default();
+        match question.read(shared, id, edns, packet) {
+            Response::Foreign => shared.counters.count(Count::UpstreamForeign),
+            response => return Ok(response),
+        }
+    }
+    Ok(Response::Truncated)
+}
+
+async fn over_tcp(
+    shared: &Shared,
+    server: SocketAddr,
+    question: &Ask,
+    edns: bool,
+) -> io::Result<Response> {
+    let mut stream = TcpStream::connect(server).await?;
+    let id = rand::random();
+    let message = question.query.encode(id, edns);
+    // A question is some hundred octets.
+    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    shared.counters.count(Count::UpstreamAsked);
+    stream.write_all(&framed).await?;
+    let length = stream.read_u16().await?;
+    let mut packet = vec![0; usize::from(length)];
+    stream.read_exact(&mut packet).await?;
+    Ok(question.read(shared, id, edns, &packet))
+}

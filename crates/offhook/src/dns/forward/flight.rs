@@ -1,0 +1,132 @@
+//! One question on its way: to one server after the other, until one has an answer.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use offhook_dns::Forward;
+use offhook_dns::forward::{Answer, Inquiry, Query, Step};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+
+use super::exchange::{Ask, ask};
+use super::{Count, NoAnswer, Shared, lock};
+
+/// How long a server that did not answer may take to show that it is back.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// What became of a flight; nothing while it is under way.
+type Landing = Option<Option<Arc<Answer>>>;
+
+/// Every flight that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Flights(HashMap<Query, Flight>);
+
+/// A question that is being asked.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    landing: watch::Receiver<Landing>,
+    hopeless: bool,
+}
+
+impl Flight {
+    /// The flight of `query`, a new one unless there is one. It goes on whether it is waited for or not.
+    pub(super) fn board(
+        shared: &Arc<Shared>,
+        runtime: &Handle,
+        forward: &Forward,
+        query: &Query,
+    ) -> Result<Self, NoAnswer> {
+        let mut flights = lock(&shared.flights);
+        if let Some(flight) = flights.0.get(query) {
+            shared.counters.count(Count::Coalesced);
+            return Ok(flight.clone());
+        }
+        let now = Instant::now();
+        let mut inquiry = {
+            let mut upstreams = lock(&shared.upstreams);
+            Inquiry::new(&forward.servers, &mut upstreams, now)
+        };
+        if inquiry.is_over() {
+            return Err(NoAnswer::Failed);
+        }
+        let place = Arc::clone(&shared.places).try_acquire_owned();
+        let place = place.map_err(|_| NoAnswer::Overloaded)?;
+        let (land, landing) = watch::channel(None);
+        let flight = Self { landing, hopeless: inquiry.is_hopeless() };
+        flights.0.insert(query.clone(), flight.clone());
+        drop(flights);
+        let take_off = Landed { shared: Arc::clone(shared), query: query.clone(), _place: place };
+        let ask =
+            Ask { query: query.clone(), trust: forward.trust(Arc::clone(&shared.zones.current())) };
+        runtime.spawn(async move {
+            let shared = &take_off.shared;
+            let answer = fly(shared, &Arc::new(ask), &mut inquiry).await.map(Arc::new);
+            let now = Instant::now();
+            match &answer {
+                Some(answer) => lock(&shared.cache).insert(&take_off.query, answer, now),
+                None => lock(&shared.cache).fail(&take_off.query, now),
+            }
+            drop(take_off);
+            let _ = land.send(Some(answer));
+        });
+        Ok(flight)
+    }
+
+    /// Whether nobody is likely to answer.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.hopeless
+    }
+
+    /// Waits for the answer, or for there being none.
+    pub(super) async fn landed(mut self) -> Option<Arc<Answer>> {
+        let landing = self.landing.wait_for(Option::is_some).await.ok()?;
+        landing.clone().flatten()
+    }
+}
+
+/// Takes a flight off the list when it is over, in whatever way.
+struct Landed {
+    shared: Arc<Shared>,
+    query: Query,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Landed {
+    fn drop(&mut self) {
+        lock(&self.shared.flights).0.remove(&self.query);
+    }
+}
+
+async fn fly(shared: &Arc<Shared>, question: &Arc<Ask>, inquiry: &mut Inquiry) -> Option<Answer> {
+    let mut attempts: JoinSet<(SocketAddr, Option<Answer>)> = JoinSet::new();
+    loop {
+        let step = inquiry.step(&lock(&shared.upstreams), Instant::now());
+        let until = match step {
+            Step::Ask(server) => {
+                let (shared, question) = (Arc::clone(shared), Arc::clone(question));
+                attempts.spawn(async move { (server, ask(&shared, server, &question).await) });
+                continue;
+            }
+            Step::Probe(server) => {
+                let (shared, question) = (Arc::clone(shared), Arc::clone(question));
+                tokio::spawn(async move { timeout(PROBE, ask(&shared, server, &question)).await });
+                continue;
+            }
+            Step::Wait(until) => until,
+            Step::GiveUp => return None,
+        };
+        tokio::select! {
+            Some(done) = attempts.join_next() => match done {
+                Ok((_, Some(answer))) => return Some(answer),
+                Ok((server, None)) => inquiry.failed(server, Instant::now()),
+                // A panic there is logged, and the time runs.
+                Err(_) => {}
+            },
+            () = sleep_until(until.into()) => {}
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Asking somebody else: names outside our zones.
+//!
+//! What is asked, believed, kept and tried next is decided in `offhook_dns::forward`; here are the sockets, the
+//! clock and the tasks. Every question that is asked upstream is a flight: a task of its own that goes on whether or
+//! not anybody still waits for it, so that an answer that comes too late for one client is there for the next.
+//! Equal questions share one.
+
+mod exchange;
+mod flight;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use offhook_dns::forward::{
+    Cache, Change, Fetched, Limits, Lookup, Query, Resumed, Upstream, Upstreams,
+};
+use offhook_dns::{Client, Forward, Outcome, Reply};
+use offhook_model::DnsCache;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+use tracing::{info, warn};
+
+use super::publish::Publisher;
+use super::{Count, Counters};
+use crate::log::Throttle;
+use flight::{Flight, Flights};
+
+/// Different questions that are asked at the same time. More are answered SERVFAIL at once.
+const IN_FLIGHT: usize = 256;
+
+/// Sockets that wait for upstreams, all questions together: well below the files that a process may have open.
+const SOCKETS: usize = 512;
+
+/// Clients' questions that wait for an answer, altogether and of one address.
+const WAITING: usize = 4096;
+const WAITING_PER_CLIENT: usize = 128;
+
+/// How long a client is kept waiting: a resolver in a phone gives up after some five seconds.
+const PATIENCE: Duration = Duration::from_millis(4500);
+
+/// The same when every server is known not to answer: one of them may just be back.
+const HOPELESS_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How long a newer answer is waited for when there is a stale one (RFC 8767 section 5 has 1.8 s).
+const STALE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Log lines about upstreams, at most so many a second.
+const LINES: u32 = 2;
+
+/// Puts questions to upstream servers, and keeps their answers.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+/// What the flights have in common.
+#[derive(Debug)]
+struct Shared {
+    zones: Arc<Publisher>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    cache: Mutex<Cache>,
+    upstreams: Mutex<Upstreams>,
+    flights: Mutex<Flights>,
+    places: Arc<Semaphore>,
+    sockets: Semaphore,
+    waiting: Mutex<HashMap<IpAddr, usize>>,
+    lines: Mutex<Throttle>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoAnswer {
+    /// Nobody gave one, or not in time.
+    Failed,
+    /// Too much is being asked already.
+    Overloaded,
+}
+
+impl Forwarder {
+    /// Must be called inside the runtime.
+    pub(super) fn new(zones: Arc<Publisher>, settings: &DnsCache, counters: Arc<Counters>) -> Self {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let shared = Shared {
+            zones,
+            counters,
+            limits: Limits {
+                max_ttl: seconds(settings.max_ttl),
+                negative_ttl: seconds(settings.negative_ttl),
+            },
+            cache: Mutex::new(Cache::new(settings)),
+            upstreams: Mutex::default(),
+            flights: Mutex::default(),
+            places: Arc::new(Semaphore::new(IN_FLIGHT)),
+            sockets: Semaphore::new(SOCKETS),
+            waiting: Mutex::default(),
+            lines: Mutex::new(Throttle::new(LINES)),
+        };
+        Self { shared: Arc::new(shared), runtime: Handle::current() }
+    }
+
+    /// The answer, if all of it is in the cache; otherwise what remains to be asked. Never waits.
+    pub(super) fn recall(&self, mut forward: Forward, client: Client) -> Outcome {
+        loop {
+            let query = forward.query();
+            let looked_up = lock(&self.shared.cache).look_up(&query, Instant::now());
+            let Lookup::Fresh { answer, age, expiring } = looked_up else {
+                return Outcome::Forward(forward);
+            };
+            if expiring {
+                // Whether it can be had does not matter: this one holds.
+                let _ = self.fly(&forward, &query);
+            }
+            match self.resume(forward, &Fetched::fresh(answer, age), client) {
+                Resumed::Onward(next) => forward = next,
+                Resumed::Complete(reply) => {
+                    self.shared.counters.count(Count::CacheHit);
+                    return Outcome::Reply(reply);
+                }
+            }
+        }
+    }
+
+    /// What the client is to be sent: the answer, a stale one while nobody gives a newer one, or SERVFAIL.
+    pub(super) async fn ask(&self, mut forward: Forward, client: Client) -> Reply {
+        let Some(_waiting) = Waiting::enter(&self.shared, client.address) else {
+            self.shared.counters.count(Count::ForwardOverloaded);
+            return forward.overloaded();
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.fetch(&forward, deadline).await {
+                Ok(fetched) => match self.resume(forward, &fetched, client) {
+                    Resumed::Onward(next) => forward = next,
+                    Resumed::Complete(reply) => return reply,
+                },
+                Err(NoAnswer::Failed) => {
+                    self.shared.counters.count(Count::ForwardFailed);
+                    return forward.failed();
+                }
+                Err(NoAnswer::Overloaded) => {
+                    self.shared.counters.count(Count::ForwardOverloaded);
+                    return forward.overloaded();
+                }
+            }
+        }
+    }
+
+    /// Every server that is configured, for which part of the name space, and what is known of it.
+    pub(super) fn upstreams(&self) -> Vec<(String, SocketAddr, Upstream)> {
+        let upstreams = lock(&self.shared.upstreams);
+        let known = |server| upstreams.get(server).cloned().unwrap_or_default();
+        let zones = self.shared.zones.current();
+        let servers = zones
+            .forwards()
+            .flat_map(|(zone, servers)| servers.iter().map(move |server| (zone.clone(), *server)));
+        servers.map(|(zone, server)| (zone, server, known(server))).collect()
+    }
+
+    /// How many answers are in the cache.
+    pub(super) fn cached(&self) -> usize {
+        lock(&self.shared.cache).len()
+    }
+
+    fn resume(&self, forward: Forward, fetched: &Fetched, client: Client) -> Resumed {
+        forward.resume(fetched, &self.shared.zones.current(), client, &mut rand::rng())
+    }
+
+    /// One piece of an answer, from the cache or from a flight.
+    async fn fetch(&self, forward: &Forward, deadline: Instant) -> Result<Fetched, NoAnswer> {
+        let (query, now) = (forward.query(), Instant::now());
+        let looked_up = lock(&self.shared.cache).look_up(&query, now);
+        let stale = match looked_up {
+            Lookup::Fresh { answer, age, .. } => return Ok(Fetched::fresh(answer, age)),
+            Lookup::Stale { answer, failed: true } => {
+                self.shared.counters.count(Count::CacheStale);
+                return Ok(Fetched::stale(answer));
+            }
+            Lookup::Stale { answer, failed: false } => Some(answer),
+            Lookup::Failed => return Err(NoAnswer::Failed),
+            Lookup::Missing => None,
+        };
+        let landed = match self.fly(forward, &query) {
+            Ok(flight) => {
+                let patience = match (&stale, flight.is_hopeless()) {
+                    (Some(_), true) => Duration::ZERO,
+                    (Some(_), false) => STALE_PATIENCE,
+                    (None, true) => HOPELESS_PATIENCE,
+                    (None, false) => PATIENCE,
+                };
+                let until = deadline.min(now + patience);
+                let landed = timeout_at(until.into(), flight.landed()).await;
+                landed.unwrap_or(None).ok_or(NoAnswer::Failed)
+            }
+            Err(why) => Err(why),
+        };
+        match (landed, stale) {
+            (Ok(answer), _) => Ok(Fetched::fresh(answer, 0)),
+            (Err(_), Some(answer)) => {
+                self.shared.counters.count(Count::CacheStale);
+                Ok(Fetched::stale(answer))
+            }
+            (Err(why), None) => Err(why),
+        }
+    }
+
+    /// The flight of a question: one that is under way, or a new one.
+    fn fly(&self, forward: &Forward, query: &Query) -> Result<Flight, NoAnswer> {
+        Flight::board(&self.shared, &self.runtime, forward, query)
+    }
+}
+
+impl Shared {
+    /// Says that a server ceased or began to answer.
+    fn tell(&self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        let Some(suppressed) = lock(&self.lines).pass() else { return };
+        match change {
+            Change::Silent(server) => {
+                warn!(suppressed, "upstream {} does not answer", Short(server));
+            }
+            Change::Back(server, after) => {
+                let after = format_args!("{}s", after.as_secs());
+                info!(%after, suppressed, "upstream {} answers again", Short(server));
+            }
+        }
+    }
+
+    /// Says what is wrong with an answer.
+    fn complain(&self, server: SocketAddr, query: &Query, what: &str) {
+        if let Some(suppressed) = lock(&self.lines).pass() {
+            warn!(question = %query, suppressed, "upstream {} {what}", Short(server));
+        }
+    }
+}
+
+/// An address, with its port only if it is not the usual one.
+struct Short(SocketAddr);
+
+impl std::fmt::Display for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.port() == 53 { self.0.ip().fmt(f) } else { self.0.fmt(f) }
+    }
+}
+
+/// A client's place among those who wait.
+struct Waiting<'a> {
+    waiting: &'a Mutex<HashMap<IpAddr, usize>>,
+    client: IpAddr,
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(shared: &'a Shared, client: IpAddr) -> Option<Self> {
+        let mut waiting = lock(&shared.waiting);
+        // Those of a few are as good as all: nobody has more than their share.
+        let altogether: usize =
+            if waiting.len() < WAITING / WAITING_PER_CLIENT { 0 } else { waiting.values().sum() };
+        let of_client = waiting.entry(client).or_default();
+        if *of_client >= WAITING_PER_CLIENT || altogether >= WAITING {
+            if *of_client == 0 {
+                waiting.remove(&client);
+            }
+            return None;
+        }
+        *of_client += 1;
+        Some(Self { waiting: &shared.waiting, client })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = lock(self.waiting);
+        if let Some(count) = waiting.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// A lock that a panic elsewhere does not take away.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
