@@ -3,24 +3,41 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::{Count, Counters};
 
-/// Connections over all listeners.
-const MOST: usize = 256;
+/// What connections may use of us.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections over all listeners.
+    pub(super) most: usize,
+    /// Connections of one address: a resolver that asks on behalf of a house opens a few.
+    pub(super) most_per_client: usize,
+    /// A connection on which no whole request arrives for this long is closed, unless answers are still to come.
+    pub(super) idle: Duration,
+    /// How long a client may take to make room for what it is sent.
+    pub(super) stalled: Duration,
+}
 
-/// Connections of one address: a resolver that asks on behalf of a house opens a few.
-const MOST_PER_CLIENT: usize = 32;
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            most: 256,
+            most_per_client: 32,
+            idle: Duration::from_secs(10),
+            stalled: Duration::from_secs(10),
+        }
+    }
+}
 
 /// Every connection there is.
 #[derive(Debug)]
 pub(super) struct Connections {
     open: Arc<Mutex<Open>>,
-    most: usize,
-    most_per_client: usize,
+    pub(super) bounds: Bounds,
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +63,8 @@ pub(super) struct Connection {
 }
 
 impl Connections {
-    pub(super) fn new() -> Self {
-        Self { open: Arc::default(), most: MOST, most_per_client: MOST_PER_CLIENT }
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { open: Arc::default(), bounds }
     }
 
     /// A place for a connection of `client`; none when it has too many already. When all places are taken, the
@@ -55,11 +72,11 @@ impl Connections {
     pub(super) fn open(&self, client: IpAddr, counters: &Counters) -> Option<Connection> {
         let mut open = lock(&self.open);
         let of_client = open.connections.values().filter(|entry| entry.client == client).count();
-        if of_client >= self.most_per_client {
+        if of_client >= self.bounds.most_per_client {
             counters.count(Count::TcpRefused);
             return None;
         }
-        if open.connections.len() >= self.most {
+        if open.connections.len() >= self.bounds.most {
             let idlest = open.connections.iter().min_by_key(|(_, entry)| entry.used);
             let number = *idlest?.0;
             if let Some(idlest) = open.connections.remove(&number) {
@@ -128,9 +145,9 @@ mod tests {
 
     #[test]
     fn one_client_has_its_share_and_gets_it_back() {
-        let (all, counters) = (Connections::new(), Counters::new());
-        let mut mine: Vec<_> =
-            (0..MOST_PER_CLIENT).map(|_| all.open(client(1), &counters).unwrap()).collect();
+        let (all, counters) = (Connections::new(Bounds::default()), Counters::new());
+        let most = all.bounds.most_per_client;
+        let mut mine: Vec<_> = (0..most).map(|_| all.open(client(1), &counters).unwrap()).collect();
         assert!(all.open(client(1), &counters).is_none());
         assert!(all.open(client(2), &counters).is_some());
         mine.pop();
@@ -140,7 +157,8 @@ mod tests {
 
     #[test]
     fn the_idlest_makes_room_for_a_new_one() {
-        let (all, counters) = (Connections { most: 3, ..Connections::new() }, Counters::new());
+        let all = Connections::new(Bounds { most: 3, ..Bounds::default() });
+        let counters = Counters::new();
         let first = all.open(client(1), &counters).unwrap();
         let second = all.open(client(2), &counters).unwrap();
         let third = all.open(client(3), &counters).unwrap();

@@ -9,7 +9,7 @@ use offhook_dns::{Client, Forward, Outcome, Reply, Transport, Zones, answer};
 use offhook_model::DnsCache;
 use tracing::{debug, info};
 
-use super::connections::Connections;
+use super::connections::{Bounds, Connections};
 use super::forward::Forwarder;
 use super::publish::Publisher;
 use super::{Count, Counters};
@@ -34,7 +34,7 @@ impl Service {
         let counters = Arc::new(Counters::new());
         Self {
             forwarder: Forwarder::new(Arc::clone(&zones), cache, Arc::clone(&counters)),
-            connections: Connections::new(),
+            connections: Connections::new(Bounds::default()),
             zones,
             counters,
             updates: Mutex::new(Throttle::new(UPDATE_LINES)),
@@ -48,6 +48,13 @@ impl Service {
     /// What is served at this moment.
     pub(super) fn zones(&self) -> arc_swap::Guard<Arc<Zones>> {
         self.zones.current()
+    }
+
+    /// The same with other bounds for TCP connections.
+    #[cfg(test)]
+    pub(super) fn bounded(mut self, bounds: Bounds) -> Self {
+        self.connections = Connections::new(bounds);
+        self
     }
 
     pub(super) fn connections(&self) -> &Connections {
@@ -85,6 +92,12 @@ impl Service {
         let reply = self.forwarder.ask(forward, client).await;
         self.log(&reply, peer, transport);
         reply
+    }
+
+    /// What the client is to be sent when there is no room for its question any more.
+    pub(super) fn overloaded(&self, forward: Forward) -> Reply {
+        self.counters.count(Count::ForwardOverloaded);
+        forward.overloaded()
     }
 
     fn log(&self, reply: &Reply, peer: SocketAddr, transport: Transport) {

@@ -17,16 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::connections::Connection;
+use super::connections::{Bounds, Connection};
 use super::service::Service;
 use super::{Count, told_to_stop};
 use crate::log::Throttle;
-
-/// A connection on which no whole request arrives for this long is closed, unless answers are still to come.
-const IDLE: Duration = Duration::from_secs(10);
-
-/// How long a client may take to make room for what it is sent.
-const STALLED: Duration = Duration::from_secs(10);
 
 /// Questions of one connection that may wait for upstreams; until there is an answer, no more are read.
 const WAITING: usize = 64;
@@ -120,7 +114,8 @@ impl Client {
 
     /// Answers until the client is done, or says nothing any more.
     async fn serve(&mut self) -> io::Result<()> {
-        let mut until = Instant::now() + IDLE;
+        let Bounds { idle, stalled, .. } = self.service.connections().bounds;
+        let mut until = Instant::now() + idle;
         let mut is_open = true;
         while is_open || !self.forwards.is_empty() {
             let may_read = is_open && self.forwards.len() < WAITING;
@@ -128,7 +123,7 @@ impl Client {
                 read = read_more(&mut self.stream, &mut self.received), if may_read => {
                     is_open = read? > 0;
                     if self.answer_whole_requests().await? {
-                        until = Instant::now() + IDLE;
+                        until = Instant::now() + idle;
                         self.place.is_used();
                     }
                 }
@@ -139,12 +134,12 @@ impl Client {
                     self.flush().await?;
                     // Requests that were held back may be there in whole.
                     self.answer_whole_requests().await?;
-                    until = Instant::now() + IDLE;
+                    until = Instant::now() + idle;
                 }
                 () = tokio::time::sleep_until(until), if self.forwards.is_empty() => break,
             }
         }
-        let _ = timeout(STALLED, self.stream.shutdown()).await;
+        let _ = timeout(stalled, self.stream.shutdown()).await;
         Ok(())
     }
 
@@ -195,9 +190,10 @@ impl Client {
 
     /// Sends what is in line. While the client takes nothing, nothing is read from it.
     async fn flush(&mut self) -> io::Result<()> {
+        let stalled = self.service.connections().bounds.stalled;
         let mut answers = self.answers.as_slice();
         while !answers.is_empty() {
-            let Ok(written) = timeout(STALLED, self.stream.write(answers)).await else {
+            let Ok(written) = timeout(stalled, self.stream.write(answers)).await else {
                 self.service.counters().count(Count::TcpStalled);
                 return Err(io::ErrorKind::TimedOut.into());
             };

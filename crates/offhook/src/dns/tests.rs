@@ -16,7 +16,10 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Bound, Publisher, bind, spawn};
+mod forward;
+mod tcp;
+
+use super::{Bound, Handle, Publisher, bind, spawn};
 
 const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -59,6 +62,7 @@ struct Running {
     zones: Arc<Publisher>,
     shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,
+    handle: Handle,
 }
 
 impl Running {
@@ -67,8 +71,13 @@ impl Running {
         let address = bound.addresses().next().unwrap();
         let zones = super::publish(site);
         let (shutdown, told) = watch::channel(false);
-        let task = spawn(bound, Arc::clone(&zones), &site.dns.cache, told).task;
-        Self { address, zones, shutdown, task }
+        let super::Server { task, handle } =
+            spawn(bound, Arc::clone(&zones), &site.dns.cache, told);
+        Self { address, zones, shutdown, task, handle }
+    }
+
+    fn counters(&self) -> &super::Counters {
+        self.handle.counters()
     }
 
     async fn udp(&self, query: &Message) -> Message {

@@ -121,7 +121,7 @@ impl Listener {
             Outcome::Reply(reply) => put(&reply, peer, room),
             Outcome::Forward(forward) => match self.forwards.try_send((forward, peer)) {
                 Ok(()) => 0,
-                Err(refused) => put(&refused.into_inner().0.failed(), peer, room),
+                Err(refused) => put(&self.service.overloaded(refused.into_inner().0), peer, room),
             },
         }
     }
