@@ -11,6 +11,7 @@
 mod crash;
 mod dhclient;
 mod dns;
+mod health;
 mod lab;
 mod leases;
 mod packet;
@@ -19,6 +20,7 @@ mod program;
 mod raw;
 mod relay;
 mod shared;
+mod sip;
 mod storm;
 mod tftp;
 mod udhcpc;

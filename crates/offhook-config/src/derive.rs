@@ -89,6 +89,8 @@ pub(crate) fn site(
                     name: proxy.name.value()?.clone(),
                     hosts: servers(&proxy.hosts)?,
                     sip: proxy.sip,
+                    health: proxy.health.clone(),
+                    order: proxy.order,
                     ttl: proxy.ttl,
                     origin: report.origin(&proxy.span),
                 })

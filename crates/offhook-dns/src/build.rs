@@ -23,14 +23,14 @@ const EXPIRE: i32 = 604_800;
 /// The services of a SIP domain (RFC 3263 section 4.1): labels of the SRV records, and what NAPTR calls them. In
 /// the order that phones are to try them in: what they speak without being told first, and last what needs a
 /// certificate and the time.
-const SERVICES: [(Transport, [&str; 2], &[u8]); 3] = [
+pub(crate) const SERVICES: [(Transport, [&str; 2], &[u8]); 3] = [
     (|sip| sip.udp, ["_sip", "_udp"], b"SIP+D2U"),
     (|sip| sip.tcp, ["_sip", "_tcp"], b"SIP+D2T"),
     (|sip| sip.tls, ["_sips", "_tcp"], b"SIPS+D2T"),
 ];
 
 /// The port of one transport.
-type Transport = fn(&SipPorts) -> Option<u16>;
+pub(crate) type Transport = fn(&SipPorts) -> Option<u16>;
 
 impl Zones {
     /// The zones of a site, as configured: no lease has a name yet.

@@ -31,5 +31,7 @@ pub use option::{OptionRule, Origin, Send, Source};
 pub use range::{AddressRange, RangeError};
 pub use record::{Record, WireName};
 pub use scope::{LeaseTimes, Pool, PoolUser, Scope, ScopeId, Serve};
-pub use site::{Dhcp, Dns, DnsCache, Host, Provisioning, Proxy, SipPorts, Site, Switchover, Tftp};
+pub use site::{
+    Dhcp, Dns, DnsCache, Group, Host, Provisioning, Proxy, SipPorts, Site, Switchover, Tftp,
+};
 pub use time::Time;

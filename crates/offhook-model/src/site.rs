@@ -62,6 +62,27 @@ impl Site {
         }
     }
 
+    /// Everything that is one name for several servers: switchovers, then pools of proxies.
+    pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        let switchovers = self.switchovers.iter().map(|switchover| Group {
+            name: &switchover.name,
+            domain: &self.zone,
+            hosts: &switchover.hosts,
+            sip: &switchover.sip,
+            health: switchover.health.as_ref(),
+            order: switchover.order,
+        });
+        let proxies = self.proxies.iter().map(|proxy| Group {
+            name: &proxy.name,
+            domain: &proxy.name,
+            hosts: &proxy.hosts,
+            sip: &proxy.sip,
+            health: proxy.health.as_ref(),
+            order: proxy.order,
+        });
+        switchovers.chain(proxies)
+    }
+
     /// The scope with this id.
     pub fn scope(&self, id: ScopeId) -> Option<&Scope> {
         self.scopes.get(usize::from(id.0))
@@ -231,6 +252,10 @@ pub struct Proxy {
     pub hosts: Vec<(DomainName, Ipv4Addr)>,
     /// The ports of the SRV records below the name; none of them without.
     pub sip: SipPorts,
+    /// How they are watched; nobody asks them without it.
+    pub health: Option<Health>,
+    /// What their state does to the answers; anything but random only with `health`.
+    pub order: Order,
     /// How long resolvers may keep its records; seconds.
     pub ttl: u32,
     /// The line that defines it.
@@ -263,6 +288,23 @@ impl Switchover {
             .as_ref()
             .map(|Provisioning { scheme, port }| format!("{scheme}://{}:{port}", self.name))
     }
+}
+
+/// One name for several servers: a switchover or a pool of proxies.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'s> {
+    /// The name that has their addresses.
+    pub name: &'s DomainName,
+    /// The name that their SRV records are below.
+    pub domain: &'s DomainName,
+    /// Full name and address of each.
+    pub hosts: &'s [(DomainName, Ipv4Addr)],
+    /// The ports of the SRV records.
+    pub sip: &'s SipPorts,
+    /// How they are watched, if they are.
+    pub health: Option<&'s Health>,
+    /// What their state does to the answers.
+    pub order: Order,
 }
 
 /// Scheme and port of the provisioning URL.

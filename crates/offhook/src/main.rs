@@ -10,6 +10,7 @@ mod demo;
 mod dhcp;
 mod dns;
 mod exit;
+mod health;
 mod leases;
 mod log;
 mod run;

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::cli::{LogFormat, RunArgs};
-use crate::{control, dhcp, dns, exit, log, tftp};
+use crate::{control, dhcp, dns, exit, health, log, tftp};
 
 /// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
 /// with 1 when something it needs cannot be had.
@@ -79,7 +79,9 @@ impl Opened {
         let (died, mut deaths) = mpsc::unbounded_channel();
         let kept = self.leases.len();
 
-        let dns = dns::spawn(self.dns, dns::publish(&site), &site.dns.cache, told.clone());
+        let zones = dns::publish(&site);
+        let (health, watching) = health::spawn(&site, &zones, told.clone());
+        let dns = dns::spawn(self.dns, zones, &site.dns.cache, told.clone());
         let files = self
             .tftp
             .zip(site.tftp.as_ref())
@@ -98,7 +100,7 @@ impl Opened {
         let control = self
             .control
             .map(|bound| {
-                let servers = control::Servers { dhcp: dhcp.handle(), dns: dns.handle };
+                let servers = control::Servers { dhcp: dhcp.handle(), dns: dns.handle, health };
                 control::spawn(bound, servers, told)
             })
             .and_then(|control| control.map_err(|error| no_control(&error)).ok());
@@ -117,6 +119,7 @@ impl Opened {
         }
         let orderly = tokio::task::spawn_blocking(move || dhcp.stop()).await.unwrap_or(false);
         let _ = dns.task.await;
+        let _ = watching.await;
         if let Some(files) = files {
             let _ = files.await;
         }

@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table};
 use crate::cli::{OutputFormat, StateArg};
 use crate::control::{Ask, Client, Failure, Reply, Status, UpstreamStatus};
 use crate::exit;
+use crate::health::{ServerState, ServerStatus};
 use crate::leases::{duration, unexpected};
 
 #[derive(Debug, Args)]
@@ -102,6 +103,9 @@ fn text(status: &Status) -> String {
         }
     }
     let _ = writeln!(text, "\n{table}\n");
+    if !status.servers.is_empty() {
+        let _ = writeln!(text, "{}\n", servers(&status.servers));
+    }
     for upstream in &status.dns.upstreams {
         let _ = writeln!(text, "{}", upstream_line(upstream));
     }
@@ -117,6 +121,58 @@ fn text(status: &Status) -> String {
             .collect();
         let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
         let _ = writeln!(text, "{title}: {counts}");
+    }
+    text
+}
+
+/// The servers that are watched, and a line for each group that none of is up.
+fn servers(servers: &[ServerStatus]) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "group",
+        "server",
+        "address",
+        "probe",
+        "state",
+        "since",
+        "probes",
+        "failed",
+        "changes",
+        "last failure",
+    ]);
+    for server in servers {
+        let state = match (server.state, server.milliseconds) {
+            (ServerState::Down, _) if server.held => "down, held".to_owned(),
+            (ServerState::Up, Some(milliseconds)) => format!("up, {milliseconds} ms"),
+            (state, _) => state.as_str().to_owned(),
+        };
+        let failure = server.last_failure.as_ref();
+        table.add_row([
+            server.group.clone(),
+            server.name.clone(),
+            server.address.to_string(),
+            server.probe.clone(),
+            state,
+            server.since.clone(),
+            server.probes.to_string(),
+            server.failures.to_string(),
+            server.changes.to_string(),
+            failure.map(|last| format!("{}, {}", last.why, last.at)).unwrap_or_default(),
+        ]);
+    }
+    for column in 6..9 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut text = table.to_string();
+    for group in servers.chunk_by(|a, b| a.group == b.group) {
+        if let Some(ServerStatus { group: name, order, .. }) = group.first()
+            && order != "random"
+            && group.iter().all(|server| server.state == ServerState::Down)
+        {
+            let _ = write!(text, "\nNO SERVER OF {name} IS UP: all are answered as if they were");
+        }
     }
     text
 }

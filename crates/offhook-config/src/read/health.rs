@@ -1,4 +1,4 @@
-//! `order` and `health` of a switchover.
+//! `order` and `health` of a switchover or a pool of proxies.
 
 use std::time::Duration;
 
@@ -71,10 +71,10 @@ impl Ports<'_> {
     }
 }
 
-/// Reads both keys of `table`, a switchover. Servers are watched when `health` is there, or when an order asks for it.
-pub(super) fn read(table: &Table<'_>, ports: &Ports<'_>) -> (Order, Option<Health>) {
+/// Reads both keys of `table`, a switchover or pool, whose `health` is called `section` in messages. Servers are watched when `health` is there, or when an order asks for it.
+pub(super) fn read(table: &Table<'_>, section: &str, ports: &Ports<'_>) -> (Order, Option<Health>) {
     let order = table.field("order", |value| value.choice(Code::BadChoice, &ORDERS));
-    let health = table.field("health", |value| health(&value.table("[switchover] health")?, ports));
+    let health = table.field("health", |value| health(&value.table(section)?, ports));
     let (wanted, span) = match &order {
         Field::Good(order) => (order.value, Some(&order.span)),
         Field::Absent | Field::Bad => (Order::Random, None),

@@ -78,6 +78,8 @@ pub(crate) struct ProxyFacts {
     pub(crate) name: Field<DomainName>,
     pub(crate) hosts: GroupHosts,
     pub(crate) sip: SipPorts,
+    pub(crate) order: Order,
+    pub(crate) health: Option<Health>,
     pub(crate) ttl: u32,
     pub(crate) span: Span,
 }
@@ -90,10 +92,13 @@ impl ProxyFacts {
             value.list("host names", |item| pair_host(item, names))
         });
         let sip = table.field("sip", |value| Some(sip(&value.table("[[proxy]] sip")?)));
+        let incomplete = sip.is_bad();
+        let sip = sip.into_value().unwrap_or_default();
+        let ports = Ports { provisioning: None, sip: &sip, incomplete };
+        let (order, health) = health::read(table, "[[proxy]] health", &ports);
         let ttl = short_ttl(table);
         table.finish();
-        let sip = sip.into_value().unwrap_or_default();
-        Self { name, hosts, sip, ttl, span: table.span.clone() }
+        Self { name, hosts, sip, order, health, ttl, span: table.span.clone() }
     }
 }
 
@@ -127,7 +132,7 @@ impl SwitchoverFacts {
         let priority = table.field("priority", |value| value.integer::<u16>(0, 65_535));
         let weight = table.field("weight", |value| value.integer::<u16>(0, 65_535));
         let ttl = short_ttl(table);
-        let (order, health) = health::read(table, &ports);
+        let (order, health) = health::read(table, "[switchover] health", &ports);
         table.finish();
         let weight = weight.into_value().unwrap_or_default();
         let span = table.span.clone();

@@ -8,6 +8,7 @@
 mod http;
 mod inquiry;
 mod monitor;
+mod rank;
 mod sip;
 mod tls;
 
@@ -16,3 +17,4 @@ mod tests;
 
 pub use inquiry::{Failure, Inquiry, Progress};
 pub use monitor::{Change, Monitor, State};
+pub use rank::Ranking;

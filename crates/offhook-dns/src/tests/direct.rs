@@ -82,6 +82,8 @@ fn site() -> Site {
         name: name("edge.lab.voip"),
         hosts: pool.collect(),
         sip: SipPorts { udp: Some(5060), tcp: None, tls: None },
+        health: None,
+        order: offhook_model::Order::Random,
         ttl: 60,
         origin: Origin::default("test"),
     });

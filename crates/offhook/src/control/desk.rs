@@ -149,7 +149,7 @@ fn not_released(address: Ipv4Addr, why: NotReleased) -> Failure {
     }
 }
 
-async fn status(Servers { dhcp, dns }: &Servers) -> Result<Status, NoAnswer> {
+async fn status(Servers { dhcp, dns, health }: &Servers) -> Result<Status, NoAnswer> {
     let overview = dhcp.overview().await?;
     let mut tally = Tally::new(&overview.site, overview.offered);
     let mut from = Some(0);
@@ -185,6 +185,7 @@ async fn status(Servers { dhcp, dns }: &Servers) -> Result<Status, NoAnswer> {
             .collect(),
         silent: silent.filter(|(_, times)| *times > 0).collect(),
         dns: dns_status(dns),
+        servers: health.servers(),
     })
 }
 

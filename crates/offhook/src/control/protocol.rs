@@ -7,6 +7,7 @@ use offhook_model::{ClientId, Lease, LeaseState, Mac, Time};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use crate::health::ServerStatus;
 
 /// The version of the protocol. Another one is refused: both ends come from one package, and differ only while it
 /// is being replaced.
@@ -207,6 +208,9 @@ pub(crate) struct Status {
     pub(crate) silent: BTreeMap<String, u64>,
     #[serde(default)]
     pub(crate) dns: DnsStatus,
+    /// The servers that are watched; none when nobody is.
+    #[serde(default)]
+    pub(crate) servers: Vec<ServerStatus>,
 }
 
 /// The DNS server.

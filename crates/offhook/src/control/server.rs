@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::desk;
 use super::protocol::{LONGEST_REQUEST, Reply, Request, Response, VERSION, Versioned};
 use super::{Failure, SOCKET};
-use crate::{dhcp, dns};
+use crate::{dhcp, dns, health};
 
 /// Most connections served at a time; more wait.
 const CONNECTIONS: usize = 16;
@@ -65,6 +65,7 @@ impl Drop for Bound {
 pub(crate) struct Servers {
     pub(crate) dhcp: dhcp::Handle,
     pub(crate) dns: dns::Handle,
+    pub(crate) health: health::Handle,
 }
 
 /// Serves until told to stop; the socket is gone once the task has ended. To be called inside of the runtime.

@@ -33,7 +33,6 @@ impl Publisher {
 
     /// Makes one change, or as many as belong together, and serves the result under the next serial, unless
     /// `change` returns `false`: then nothing has changed. Returns whether something has.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for names of leases and for health"))]
     pub(crate) fn change(&self, change: impl FnOnce(&mut Zones) -> bool) -> bool {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current.load();

@@ -1,3 +1,4 @@
 mod answers;
 mod deadlines;
+mod ranking;
 mod states;
