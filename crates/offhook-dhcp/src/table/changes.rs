@@ -186,12 +186,7 @@ impl Table {
                     }
                 }
             }
-            if let Some((since, scope)) = self.offers.lose_hold(address)
-                && let Some(pools) = self.scopes.get_mut(usize::from(scope))
-            {
-                pools.count_offer(address, since, Claim::Holder, false);
-                pools.count_offer(address, since, Claim::Known, true);
-            }
+            self.lose_hold(address);
             if settled.last {
                 self.settled(address);
             }
@@ -201,8 +196,22 @@ impl Table {
     /// No change of an address is on its way any more.
     fn settled(&mut self, address: Ipv4Addr) {
         self.count_change(address, false);
+        // What was offered to the one that had it, while it was being given back, is nobody's now.
+        if self.entries.at(address).is_none_or(|entry| entry.state != LeaseState::Bound) {
+            self.lose_hold(address);
+        }
         if let Some(scope) = self.scope_index(address) {
             self.enqueue(scope, address);
+        }
+    }
+
+    /// An offer of an address to the one that had it is an offer like others from now on.
+    fn lose_hold(&mut self, address: Ipv4Addr) {
+        if let Some((since, scope)) = self.offers.lose_hold(address)
+            && let Some(pools) = self.scopes.get_mut(usize::from(scope))
+        {
+            pools.count_offer(address, since, Claim::Holder, false);
+            pools.count_offer(address, since, Claim::Known, true);
         }
     }
 

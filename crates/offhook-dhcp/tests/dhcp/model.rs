@@ -389,8 +389,15 @@ impl World {
                 }
             }
             Op::Decline { client, link } => {
-                if let Some((held, _)) = self.beliefs.remove(&(client, link)) {
+                if let Some((held, until)) = self.beliefs.remove(&(client, link)) {
+                    let waiting = self.under_way.len();
                     self.send((client, link), &Message::decline(mac(client), held));
+                    let now = self.server.now;
+                    let is_taken = self.under_way.len() > waiting;
+                    assert!(is_taken || until <= now, "the decline of its holder is not believed");
+                    if is_taken {
+                        self.withheld.insert(held, (now + Duration::from_secs(24 * 3600), false));
+                    }
                 }
             }
             Op::Wait(u16::MAX) => self.server.wait(24 * 3600),
@@ -479,5 +486,27 @@ proptest! {
             world.step(op);
         }
         world.step(&Op::Crash(0));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(8))]
+
+    /// Not here and there: after every single step, and whichever of the decisions under way were written by then.
+    #[test]
+    fn a_crash_between_any_two_steps_loses_nothing(ops in prop::collection::vec(op(), 1..24)) {
+        for steps in 0..=ops.len() {
+            for written in 0.. {
+                let mut world = World::new();
+                ops.iter().take(steps).for_each(|op| world.step(op));
+                let under_way = world.under_way.len();
+                world.step(&Op::Crash(written));
+                ops.iter().skip(steps).for_each(|op| world.step(op));
+                world.step(&Op::Crash(0));
+                if written >= under_way {
+                    break;
+                }
+            }
+        }
     }
 }

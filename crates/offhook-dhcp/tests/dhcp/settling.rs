@@ -62,6 +62,21 @@ fn a_release_that_is_not_durable_frees_no_address_even_when_an_offer_of_it_ends(
 }
 
 #[test]
+fn an_offer_of_an_address_on_its_way_back_is_an_offer_like_others_once_it_is_back() {
+    let mut server = Server::new(pool(20));
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let release = Message::release(mac(1), ip("10.250.1.20"));
+    let release = server.decide(ON_VOICE, &release.bytes());
+    server.reply(ON_VOICE, &Message::discover(mac(1)));
+    server.commit(&release);
+    let other = Message::discover(mac(2));
+    assert_eq!(server.send(ON_VOICE, &other), Err(NoReply::PoolFull));
+    // Nobody has taken it for five seconds, and there is no other.
+    server.wait(5);
+    assert_eq!(server.reply(ON_VOICE, &other).yiaddr(), ip("10.250.1.20"));
+}
+
+#[test]
 fn a_renewal_that_fails_leaves_the_one_before_it() {
     let mut server = Server::lab();
     let first = server.decide(ON_VOICE, &select(1, 20).bytes());
