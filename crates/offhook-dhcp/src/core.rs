@@ -13,7 +13,7 @@ use crate::probe::{self, Probe, Probes};
 use crate::scope::Subnets;
 use crate::table::Table;
 use crate::wire::{Header, Request};
-use crate::{NoReply, Trace, decide};
+use crate::{ClockSet, NoReply, Trace, decide};
 
 /// One interface that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,10 +150,11 @@ impl Core {
     /// Overdue offers dropped with every message.
     const SWEEP: usize = 4;
 
-    /// A server for a site, with the leases the store has kept. `links` are the interfaces served.
-    pub fn new(site: Arc<Site>, links: Vec<Link>, leases: Vec<Lease>, _now: Time) -> Self {
+    /// A server for a site, with the leases the store has kept. `links` are the interfaces served. `now` is what
+    /// [`crate::beginning`] says it is, and from there on what has elapsed since: it is not set when the wall clock is.
+    pub fn new(site: Arc<Site>, links: Vec<Link>, leases: Vec<Lease>, now: Time) -> Self {
         let setup = Setup::new(site, links);
-        let table = Table::new(&setup.site, &setup.subnets, leases);
+        let table = Table::new(&setup.site, &setup.subnets, leases, now);
         let limits = Limits::new(&setup.site.dhcp);
         let probes = Probes::new(&setup.site, &setup.links);
         Self { setup, table, limits, probes }
@@ -240,6 +241,24 @@ impl Core {
         let withheld = self.table.withhold(now, scope, name, address, by)?;
         self.probes.forget(address);
         Some(withheld)
+    }
+
+    /// What the wall clock shows at `now`; to be told about once a second. All leases that come out of here have its
+    /// times. When it was set since, how; and all leases will be [`Core::rewrite`]s.
+    pub fn follow(&mut self, now: Time, wall: Time) -> Option<ClockSet> {
+        self.table.follow(now, wall)
+    }
+
+    /// What the wall clock shows at `now`, as far as that is known. What leases that came out of here are to be
+    /// compared with.
+    pub fn wall(&self, now: Time) -> Time {
+        self.table.wall(now)
+    }
+
+    /// Leases that are on disk with times that the wall clock has since proved wrong, at most `limit` of them. One
+    /// ticket is out at a time: there may be more once it is redeemed.
+    pub fn rewrite(&mut self, limit: usize) -> Option<(Ticket, Vec<LeaseWrite>)> {
+        self.table.rewrite(limit)
     }
 
     /// Takes over a new configuration. Leases and changes on their way to the store are kept; where addresses are

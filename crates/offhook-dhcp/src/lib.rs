@@ -19,6 +19,7 @@ mod reply;
 mod scope;
 mod table;
 mod trace;
+mod wall;
 
 pub use dhcproto::v4::MessageType;
 
@@ -26,3 +27,4 @@ pub use crate::core::{Arrival, Core, Decision, Destination, Link, Outline, Reply
 pub use crate::probe::{Probe, ProbeKind};
 pub use crate::reason::NoReply;
 pub use crate::trace::{Recognition, Trace};
+pub use crate::wall::{ClockSet, beginning, is_set};

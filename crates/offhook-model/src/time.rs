@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A moment, in whole milliseconds since the Unix epoch. The cores are handed one with every call and never
 /// read a clock themselves.
 ///
-/// The program makes it from a monotonic clock anchored at start, so that it never runs backwards.
+/// What is handed to a core only elapses, it is never set. Where it is stored or shown it is the wall clock's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 

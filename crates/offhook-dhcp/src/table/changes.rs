@@ -33,19 +33,19 @@ impl Table {
             expires: now + grant.duration,
             record: Record::new(asker.client, asker.hardware, grant.host_name),
         };
-        let mut writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
+        let mut writes = vec![LeaseWrite::Put(self.lease_of(&entry))];
         writes.extend(given_up.map(LeaseWrite::Remove));
         let declined = self.unwritten.iter().filter_map(|address| self.entries.at(*address));
         let by_client = declined.filter(|entry| {
             entry.address != address
                 && entry.record.key(entry.scope) == Key::new(asker.scope.0, asker.client)
         });
-        writes.extend(by_client.map(|entry| LeaseWrite::Put(entry.to_lease(&self.names))));
+        writes.extend(by_client.map(|entry| LeaseWrite::Put(self.lease_of(entry))));
         let mut left = self.left_behind(now, grant);
         let again = before.iter().flat_map(|change| &change.released);
         let again = again.filter_map(|address| self.entries.at(*address));
         left.extend(again.filter(|entry| entry.state == LeaseState::Released).cloned());
-        writes.extend(left.iter().map(|entry| LeaseWrite::Put(entry.to_lease(&self.names))));
+        writes.extend(left.iter().map(|entry| LeaseWrite::Put(self.lease_of(entry))));
         let mut change = Change::new(Meaning::Acknowledged, address);
         change.given_up = given_up;
         change.released = left.iter().map(|entry| entry.address).collect();
@@ -141,7 +141,7 @@ impl Table {
         if self.offer_of(asker) == Some(address) {
             self.withdraw(asker);
         }
-        let writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
+        let writes = vec![LeaseWrite::Put(self.lease_of(&entry))];
         let ticket = self.pending.issue(Change::new(meaning, address));
         self.put(ticket, asker.scope.0, address, Some(entry));
         Some((ticket, writes))
@@ -149,10 +149,13 @@ impl Table {
 
     /// The writes of a ticket are durable.
     pub(crate) fn committed(&mut self, ticket: Ticket) -> Vec<Event> {
+        if self.rewrite.settled(ticket, true) {
+            return Vec::new();
+        }
         let Some(change) = self.pending.redeem(ticket) else { return Vec::new() };
         let value = |address| {
             let older = self.pending.older_value(ticket, address);
-            older.or_else(|| self.entries.at(address)).map(|entry| entry.to_lease(&self.names))
+            older.or_else(|| self.entries.at(address)).map(|entry| self.lease_of(entry))
         };
         let told = value(change.address).map(|lease| match change.meaning {
             Meaning::Acknowledged => Event::Acknowledged(lease),
@@ -172,6 +175,9 @@ impl Table {
     /// The writes of a ticket were not made. What it changed is as before, except that an address somebody
     /// declined stays withheld: it is in use, written down or not.
     pub(crate) fn failed(&mut self, ticket: Ticket) {
+        if self.rewrite.settled(ticket, false) {
+            return;
+        }
         let Some(change) = self.pending.redeem(ticket) else { return };
         for address in change.addresses() {
             let settled = self.pending.failed(ticket, address);

@@ -7,6 +7,7 @@ use offhook_model::{ClientId, HardwareAddress, Lease, LeaseState, Time};
 
 use super::directory::{Held, Key};
 use crate::Outline;
+use crate::wall::Wall;
 
 /// Longer host names are cut: a name has at most 255 bytes anywhere else.
 const MAX_HOST_NAME: usize = 255;
@@ -42,23 +43,23 @@ impl Entry {
         }
     }
 
-    pub(crate) fn to_lease(&self, names: &Names) -> Lease {
+    pub(crate) fn to_lease(&self, names: &Names, wall: Wall) -> Lease {
         Lease {
             address: self.address,
             client: self.record.client(),
             hardware: self.record.hardware(),
             state: self.state,
-            since: self.since,
-            expires: self.expires,
+            since: wall.at(self.since),
+            expires: wall.at(self.expires),
             scope: names.text(self.scope_name).unwrap_or_default().into(),
             class: names.text(self.class_name).map(Box::from),
             host_name: self.record.host_name().map(Box::from),
         }
     }
 
-    pub(crate) fn outline(&self) -> Outline {
+    pub(crate) fn outline(&self, wall: Wall) -> Outline {
         let Self { address, state, expires, .. } = *self;
-        Outline { address, state, expires, mac: self.record.hardware().mac() }
+        Outline { address, state, expires: wall.at(expires), mac: self.record.hardware().mac() }
     }
 
     pub(crate) fn is_live(&self, now: Time) -> bool {

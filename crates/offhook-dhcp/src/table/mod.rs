@@ -12,6 +12,7 @@ mod offers;
 mod pending;
 mod pool;
 mod probed;
+mod rewrite;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -28,9 +29,11 @@ use hop::Hop;
 use offers::Offers;
 use pending::Pending;
 use pool::{Claim, Pools};
+use rewrite::Rewrite;
 
 use crate::scope::Subnets;
-use crate::{Outline, Ticket};
+use crate::wall::{Hindsight, Wall};
+use crate::{ClockSet, Outline, Ticket};
 
 /// A client that asks for an address, as far as the table is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -92,13 +95,15 @@ pub(crate) struct Table {
     /// Addresses whose decline could not be written. It is written with the next lease of the client that declined
     /// them: else, after a crash, that client would hold two.
     unwritten: HashSet<Ipv4Addr>,
+    wall: Wall,
+    rewrite: Rewrite,
 }
 
 impl Table {
-    /// Takes over leases from the store.
+    /// Takes over leases from the store, whose times are `now`'s as far as they can be right.
     ///
     /// Should one client hold several addresses in one scope, the latest counts and the others are as if released.
-    pub(crate) fn new(site: &Site, subnets: &Subnets, mut leases: Vec<Lease>) -> Self {
+    pub(crate) fn new(site: &Site, subnets: &Subnets, mut leases: Vec<Lease>, now: Time) -> Self {
         leases.sort_unstable_by_key(|lease| (lease.since, lease.address));
         let mut table = Self {
             names: Names::default(),
@@ -110,8 +115,14 @@ impl Table {
             decline_hold: site.dhcp.decline_hold,
             hop: Hop::new(site),
             unwritten: HashSet::new(),
+            wall: Wall::default(),
+            rewrite: Rewrite::default(),
         };
-        for lease in &leases {
+        let hindsight = Hindsight::new(now, &leases);
+        for lease in &mut leases {
+            if hindsight.correct(lease) {
+                table.rewrite.one(lease.address);
+            }
             let scope = scope_of(subnets, lease.address);
             let entry = Entry::from_lease(lease, scope, &mut table.names);
             table.supersede(&entry);
@@ -191,9 +202,25 @@ impl Table {
         }
     }
 
+    /// The wall clock shows `wall` at `now`. When it was set, every lease is to be written again.
+    pub(crate) fn follow(&mut self, now: Time, wall: Time) -> Option<ClockSet> {
+        let set = self.wall.follow(now, wall)?;
+        self.rewrite.all();
+        Some(set)
+    }
+
+    /// What the wall clock shows.
+    pub(crate) fn wall(&self, now: Time) -> Time {
+        self.wall.at(now)
+    }
+
+    fn lease_of(&self, entry: &Entry) -> Lease {
+        entry.to_lease(&self.names, self.wall)
+    }
+
     /// Every lease, those on their way to the store included.
     pub(crate) fn leases(&self) -> impl Iterator<Item = Lease> + '_ {
-        self.entries.iter().map(|entry| entry.to_lease(&self.names))
+        self.entries.iter().map(|entry| self.lease_of(entry))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -203,12 +230,12 @@ impl Table {
     /// Some leases at a glance, and where to go on: see [`crate::Core::outline`].
     pub(crate) fn outline(&self, from: usize, limit: usize) -> (Vec<Outline>, Option<usize>) {
         let (entries, next) = self.entries.page(from, limit);
-        (entries.map(Entry::outline).collect(), next)
+        (entries.map(|entry| entry.outline(self.wall)).collect(), next)
     }
 
     /// The lease of an address, as [`Table::leases`] has it.
     pub(crate) fn lease_at(&self, address: Ipv4Addr) -> Option<Lease> {
-        self.entries.at(address).map(|entry| entry.to_lease(&self.names))
+        self.entries.at(address).map(|entry| self.lease_of(entry))
     }
 
     /// Every address held for a client that was offered it, in no order.

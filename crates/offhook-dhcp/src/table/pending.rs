@@ -80,8 +80,14 @@ impl Pending {
     }
 
     pub(crate) fn issue(&mut self, change: Change) -> Ticket {
+        let ticket = self.number();
+        self.changes.insert(ticket.0, change);
+        ticket
+    }
+
+    /// A ticket for something that changes nothing here.
+    pub(crate) fn number(&mut self) -> Ticket {
         self.last_ticket += 1;
-        self.changes.insert(self.last_ticket, change);
         Ticket(self.last_ticket)
     }
 

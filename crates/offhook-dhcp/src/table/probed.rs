@@ -83,7 +83,7 @@ impl Table {
             expires: now + hold,
             record: Record::new(&ClientId::Hardware(hardware), hardware, None),
         };
-        let writes = vec![LeaseWrite::Put(entry.to_lease(&self.names))];
+        let writes = vec![LeaseWrite::Put(self.lease_of(&entry))];
         let ticket = self.pending.issue(Change::new(Meaning::Declined, address));
         self.put(ticket, scope.0, address, Some(entry));
         Some((ticket, writes))

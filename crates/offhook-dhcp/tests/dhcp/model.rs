@@ -66,6 +66,19 @@ enum Op {
     },
     /// A new configuration.
     Reload(Rules),
+    /// Somebody sets the wall clock, once all under way is durable.
+    Clock(Clock),
+    /// SIGKILL, and the wall clock is set while the server is away.
+    ClockAway(Clock),
+}
+
+/// What the wall clock is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    /// So many hours from what time it is.
+    Off(i64),
+    /// It has lost its battery.
+    Unset,
 }
 
 /// What a configuration says of the addresses.
@@ -116,6 +129,16 @@ fn op() -> impl Strategy<Value = Op> {
             Just(Rules::Shared),
         ]
         .prop_map(Op::Reload),
+        1 => clock().prop_map(Op::Clock),
+        1 => clock().prop_map(Op::ClockAway),
+    ]
+}
+
+fn clock() -> impl Strategy<Value = Clock> {
+    const YEAR: i64 = 365 * 24;
+    prop_oneof![
+        prop::sample::select(vec![0, 10, -10, 1, -1, 20 * YEAR, -2 * YEAR]).prop_map(Clock::Off),
+        Just(Clock::Unset),
     ]
 }
 
@@ -218,7 +241,7 @@ impl World {
 
     /// Hands over again what was to wait until now.
     fn resume(&mut self) {
-        let now = self.server.now;
+        let now = self.server.core_now();
         let due: Vec<_> = self.waiting.extract_if(.., |waiting| waiting.3 <= now).collect();
         for (who, sent, message, _) in due {
             let decision = self.server.resume(who.1, &message);
@@ -264,7 +287,7 @@ impl World {
                 self.offers.insert(who, (offered, until));
                 // From who has it, it is not taken back.
                 let own = self.server.core.lease_at(offered);
-                let has_it = own.is_some_and(|lease| lease.is_live(self.server.now));
+                let has_it = own.is_some_and(|lease| lease.is_live(self.server.wall()));
                 let hold = if has_it { Duration::from_secs(30) } else { CLAIM };
                 self.held.insert(offered, self.server.now + hold);
             }
@@ -298,8 +321,9 @@ impl World {
     /// "Full" is true only when every address that the client may have is somebody's.
     fn assert_full(&self, (client, link): Who) {
         let now = self.server.now;
+        let wall = self.server.wall();
         let leased = self.server.core.leases().filter(|lease| {
-            lease.is_live(now) || lease.state == LeaseState::Declined && now < lease.expires
+            lease.is_live(wall) || lease.state == LeaseState::Declined && wall < lease.expires
         });
         let held = self.held.iter().filter(|(_, until)| **until > now).map(|(address, _)| *address);
         let writes = self.under_way.iter().flat_map(|(_, _, _, decision)| &decision.writes);
@@ -345,8 +369,41 @@ impl World {
         }
     }
 
+    /// What the wall clock shows when it is set so.
+    fn wall(&self, clock: Clock) -> Time {
+        match clock {
+            Clock::Off(hours) => {
+                let millis = self.server.now.as_millis();
+                Time::from_millis(millis.saturating_add_signed(hours * 3_600_000))
+            }
+            Clock::Unset => Time::from_secs(40),
+        }
+    }
+
+    fn crash(&mut self, written: usize, wall: Time) {
+        for (.., decision) in std::mem::take(&mut self.under_way).iter().take(written) {
+            write(&mut self.server.disk, &decision.writes);
+            self.note_written(&decision.writes);
+        }
+        self.withheld.retain(|_, (_, durable)| *durable);
+        self.offers.clear();
+        self.held.clear();
+        self.waiting.clear();
+        self.server.restart_at(wall);
+        self.assert_nothing_is_lost(wall);
+    }
+
+    /// Makes durable what is on disk with wrong times.
+    fn rewrite(&mut self) {
+        while let Some((ticket, writes)) = self.server.core.rewrite(2) {
+            write(&mut self.server.disk, &writes);
+            self.note_written(&writes);
+            self.server.core.committed(ticket);
+        }
+    }
+
     fn step(&mut self, op: &Op) {
-        self.server.core.probes(self.server.now);
+        self.server.core.probes(self.server.core_now());
         self.resume();
         match *op {
             Op::Discover { client, link, wish } => {
@@ -408,22 +465,25 @@ impl World {
                     self.server.core.failed(decision.ticket.unwrap());
                 }
             }
-            Op::Crash(written) => {
-                for (.., decision) in std::mem::take(&mut self.under_way).iter().take(written) {
-                    write(&mut self.server.disk, &decision.writes);
-                    self.note_written(&decision.writes);
+            Op::Crash(written) => self.crash(written, self.server.wall()),
+            Op::Clock(clock) => {
+                while !self.under_way.is_empty() {
+                    self.commit();
                 }
-                self.withheld.retain(|_, (_, durable)| *durable);
-                self.offers.clear();
-                self.held.clear();
-                self.waiting.clear();
-                self.server.restart();
-                self.assert_nothing_is_lost();
+                let (now, wall) = (self.server.core_now(), self.wall(clock));
+                self.server.core.follow(now, wall);
+            }
+            Op::ClockAway(clock) => {
+                let (then, wall) = (self.server.wall(), self.wall(clock));
+                // By how much it was set cannot be told from how long the server was away.
+                let is_plausible =
+                    wall > then && wall.since(then) < Duration::from_secs(183 * 86_400);
+                self.crash(0, if is_plausible { then } else { wall });
             }
             Op::InUse { link, address: last } => {
                 let address = address(link, last);
-                let now = self.server.now;
-                if let Some((ticket, writes)) = self.server.core.in_use(now, address, None) {
+                let (now, core_now) = (self.server.now, self.server.core_now());
+                if let Some((ticket, writes)) = self.server.core.in_use(core_now, address, None) {
                     self.assert_nobody_else_believes_in((u8::MAX, link), address);
                     self.held.remove(&address);
                     self.withheld.insert(address, (now + Duration::from_secs(24 * 3600), false));
@@ -436,16 +496,17 @@ impl World {
             Op::Reload(rules) => {
                 self.rules = rules;
                 let site = std::sync::Arc::new(site_with(rules));
-                self.server.core.set_site(site.clone(), links(), self.server.now);
+                self.server.core.set_site(site.clone(), links(), self.server.core_now());
                 self.server.site = site;
                 self.offers.clear();
             }
         }
+        self.rewrite();
         self.assert_one_lease_each();
     }
 
     /// Every live lease that somebody was told of is acknowledged again.
-    fn assert_nothing_is_lost(&self) {
+    fn assert_nothing_is_lost(&self, wall: Time) {
         for (who, (address, until)) in &self.beliefs {
             // Who has to move because an address was reserved is told so.
             let moves = match self.rules {
@@ -459,7 +520,7 @@ impl World {
                 let mut again = Server::lab();
                 (again.site, again.disk, again.now) =
                     (self.server.site.clone(), self.server.disk.clone(), self.server.now);
-                again.restart();
+                again.restart_at(wall);
                 let message = Message::request(mac(who.0)).with(50, address.octets());
                 let message = from(who.0, message);
                 let reply = again.reply(who.1, &message);
@@ -470,7 +531,7 @@ impl World {
 
     fn assert_one_lease_each(&self) {
         let mut holders = HashSet::new();
-        for lease in self.server.core.leases().filter(|lease| lease.is_live(self.server.now)) {
+        for lease in self.server.core.leases().filter(|lease| lease.is_live(self.server.wall())) {
             assert!(holders.insert((lease.client, lease.scope)), "two leases for one client");
         }
     }

@@ -332,6 +332,8 @@ pub(crate) struct Server {
     pub(crate) site: Arc<Site>,
     pub(crate) now: Time,
     pub(crate) disk: Vec<Lease>,
+    /// Milliseconds that the core's time is ahead of `now`: not 0 after a start with a wall clock that is wrong.
+    ahead: i64,
 }
 
 impl Server {
@@ -339,7 +341,7 @@ impl Server {
         let site = Arc::new(site);
         let now = Time::from_secs(1_800_000_000);
         let core = Core::new(site.clone(), links(), Vec::new(), now);
-        Self { core, site, now, disk: Vec::new() }
+        Self { core, site, now, disk: Vec::new(), ahead: 0 }
     }
 
     pub(crate) fn lab() -> Self {
@@ -355,6 +357,24 @@ impl Server {
         self.core = Core::new(self.site.clone(), links(), self.disk.clone(), self.now);
     }
 
+    /// The same, when the wall clock shows this.
+    pub(crate) fn restart_at(&mut self, wall: Time) {
+        let now = offhook_dhcp::beginning(wall, &self.disk);
+        self.ahead = now.as_millis() as i64 - self.now.as_millis() as i64;
+        self.core = Core::new(self.site.clone(), links(), self.disk.clone(), now);
+        self.core.follow(now, wall);
+    }
+
+    /// What the core is told that it is.
+    pub(crate) fn core_now(&self) -> Time {
+        Time::from_millis(self.now.as_millis().saturating_add_signed(self.ahead))
+    }
+
+    /// What its leases are timed by.
+    pub(crate) fn wall(&self) -> Time {
+        self.core.wall(self.core_now())
+    }
+
     /// Decides, without redeeming the ticket.
     pub(crate) fn decide(&mut self, link: usize, bytes: &[u8]) -> Decision {
         self.decide_from(link, SocketAddrV4::new(NOBODY, 68), BROADCAST, bytes)
@@ -367,13 +387,13 @@ impl Server {
         destination: Ipv4Addr,
         bytes: &[u8],
     ) -> Decision {
-        self.core.handle(self.now, &Arrival { link, source, destination }, bytes)
+        self.core.handle(self.core_now(), &Arrival { link, source, destination }, bytes)
     }
 
     /// Hands a broadcast over again that was to wait.
     pub(crate) fn resume(&mut self, link: usize, bytes: &[u8]) -> Decision {
         let source = SocketAddrV4::new(NOBODY, 68);
-        self.core.resume(self.now, &Arrival { link, source, destination: BROADCAST }, bytes)
+        self.core.resume(self.core_now(), &Arrival { link, source, destination: BROADCAST }, bytes)
     }
 
     pub(crate) fn commit(&mut self, decision: &Decision) -> Vec<offhook_model::Event> {

@@ -14,7 +14,7 @@ use super::error::{Context, Error};
 use super::net::Net;
 use super::office::interface;
 use super::stop::Stop;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
@@ -30,7 +30,7 @@ const BUFFER: usize = 2048;
 /// The sockets or interfaces fail, or the demo is told to stop; a phone that does not come up is no error.
 pub(super) fn boot(net: &Net, mut phone: Phone, stop: &Stop) -> Result<Phone, Error> {
     let mut driver = Driver::plug_in(net, phone.mac())?;
-    let clock = Clock::start();
+    let clock = Clock::start(clock::wall());
     let result = loop {
         if let Err(error) = stop.check() {
             break Err(error);

@@ -99,19 +99,21 @@ impl Question {
         core: &mut Core,
         now: Time,
     ) -> Option<(Ticket, Vec<LeaseWrite>, Asked)> {
+        // What leases that come out of the core are timed by.
+        let wall = core.wall(now);
         match self {
             Self::Outline { from, answer } => {
                 let (leases, next) = core.outline(from, GLANCE);
-                let _ = answer.send(Outlines { now, leases, next });
+                let _ = answer.send(Outlines { now: wall, leases, next });
             }
             Self::Leases { addresses, answer } => {
                 let asked = addresses.iter().take(PAGE);
                 let leases = asked.filter_map(|address| core.lease_at(*address)).collect();
-                let _ = answer.send(Page { now, leases });
+                let _ = answer.send(Page { now: wall, leases });
             }
             Self::Overview { answer } => {
                 let _ = answer.send(Overview {
-                    now,
+                    now: wall,
                     site: Arc::clone(core.site()),
                     leases: core.lease_count(),
                     unsettled: core.unsettled_count(),
@@ -123,7 +125,7 @@ impl Question {
                 let is_another =
                     |lease: &Lease| mac.is_some_and(|mac| lease.hardware.mac() != Some(mac));
                 let refusal = match lease {
-                    Some(lease) if lease.is_live(now) && is_another(&lease) => {
+                    Some(lease) if lease.is_live(wall) && is_another(&lease) => {
                         NotReleased::OtherHolder(Box::new(lease))
                     }
                     Some(lease) => match core.release(now, address) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
-use offhook_dhcp::{Arrival, Core, Decision, MessageType, Reply, Ticket, Trace};
+use offhook_dhcp::{Arrival, ClockSet, Core, Decision, MessageType, Reply, Ticket, Trace};
 use offhook_model::{Lease, LeaseWrite, Site, Time};
 use offhook_net::{Poller, Ready, Recovery, RecvBatch, recovery};
 use offhook_store::{Batch, Store, Writer};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::WakeUp;
 use super::backlog::{Backlog, Message};
@@ -16,7 +16,7 @@ use super::journal::Journal;
 use super::ports::Ports;
 use super::prober::{Held, Prober, Waiting};
 use super::questions::{Asked, Question};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 
 /// The longest wait: how late an expired offer may be swept.
 const TICK: Duration = Duration::from_secs(1);
@@ -30,6 +30,9 @@ const STEP: usize = 8;
 
 /// Messages that come with one system call when there are as many.
 const BATCH: usize = 64;
+
+/// Leases that are written again with one batch, after the clock was set: few enough not to be felt.
+const REWRITES: usize = 512;
 
 /// Times a socket is read from before some messages are decided about, should more come than anybody could take in.
 const RECEIVES: usize = 1024;
@@ -71,14 +74,22 @@ impl Mailbox {
 /// How a message is decided about: [`Core::handle`] or [`Core::resume`].
 type Decide = fn(&mut Core, Time, &Arrival, &[u8]) -> Decision;
 
-/// A decision that waits for the disk.
+/// What waits for the disk.
 struct Pending {
     ticket: Ticket,
-    link: usize,
-    reply: Option<Reply>,
-    trace: Trace,
-    /// Who asked for it, when it was not a client.
-    asked: Option<Asked>,
+    then: Then,
+}
+
+/// What is done about it once it is durable.
+enum Then {
+    /// The client is answered.
+    Send { link: usize, reply: Reply, trace: Trace },
+    /// Nobody is: an address was given back, or is in use.
+    Note { link: usize, trace: Trace },
+    /// Who asked for it, not being a client, is told.
+    Tell(Asked),
+    /// Nothing: it is what was on disk already.
+    Nothing,
 }
 
 struct Worker {
@@ -106,7 +117,13 @@ pub(super) fn run(
     leases: Vec<Lease>,
     (mailbox, mail): (Mailbox, Receiver<Mail>),
 ) {
-    let clock = Clock::start();
+    let wall = clock::wall();
+    if !offhook_dhcp::is_set(wall) {
+        warn!(
+            "the clock of this machine is not set: leases are timed from the newest one until it is"
+        );
+    }
+    let clock = Clock::start(offhook_dhcp::beginning(wall, &leases));
     let ports = Arc::new(ports);
     let journal = Arc::new(journal);
     let prober = Arc::new(Prober::open(&ports, &site));
@@ -152,6 +169,7 @@ pub(super) fn run(
         }
         worker.probe();
         worker.tick();
+        worker.rewrite();
         if !go_on {
             break;
         }
@@ -210,9 +228,7 @@ impl Worker {
                     if let Some((ticket, writes, asked)) =
                         question.answer(&mut self.core, self.clock.now())
                     {
-                        let trace = Trace::default();
-                        let asked = Some(asked);
-                        self.submit(writes, Pending { ticket, link: 0, reply: None, trace, asked });
+                        self.submit(writes, Pending { ticket, then: Then::Tell(asked) });
                     }
                 }
                 Ok(Mail::Stop) | Err(TryRecvError::Disconnected) => return false,
@@ -229,6 +245,11 @@ impl Worker {
         }
         self.ticked = now;
         self.core.tick(now);
+        match self.core.follow(now, clock::wall()) {
+            Some(ClockSet::Forward(by)) => clock_set("forward", by),
+            Some(ClockSet::Back(by)) => clock_set("back", by),
+            None => {}
+        }
         if self.storage_failed {
             // Forgetting an address nobody can have changes nothing, but shows whether the disk takes writes again.
             let probe = LeaseWrite::Remove(std::net::Ipv4Addr::UNSPECIFIED);
@@ -261,7 +282,11 @@ impl Worker {
         };
         match ticket {
             Some(ticket) => {
-                self.submit(writes, Pending { ticket, link, reply, trace, asked: None });
+                let then = match reply {
+                    Some(reply) => Then::Send { link, reply, trace },
+                    None => Then::Note { link, trace },
+                };
+                self.submit(writes, Pending { ticket, then });
             }
             None => {
                 if let Some(reply) = reply
@@ -283,6 +308,15 @@ impl Worker {
         // The question goes out now, not when the answer is due.
         self.probed = Time::default();
         self.waiting.hold(until, held)
+    }
+
+    /// Writes leases again whose times on disk are not right any more, some of them whenever the last are done.
+    fn rewrite(&mut self) {
+        if self.storage_failed {
+            return;
+        }
+        let Some((ticket, writes)) = self.core.rewrite(REWRITES) else { return };
+        self.submit(writes, Pending { ticket, then: Then::Nothing });
     }
 
     /// How long there is nothing to do but to listen.
@@ -307,7 +341,7 @@ impl Worker {
                 address: Some(address),
                 ..Trace::default()
             };
-            self.submit(writes, Pending { ticket, link: 0, reply: None, trace, asked: None });
+            self.submit(writes, Pending { ticket, then: Then::Note { link: 0, trace } });
         }
         for held in self.waiting.due(now) {
             match held {
@@ -328,7 +362,7 @@ impl Worker {
         let why = full.to_string();
         if let Some(pending) = full.ticket {
             self.core.failed(pending.ticket);
-            if let Some(asked) = pending.asked {
+            if let Then::Tell(asked) = pending.then {
                 asked.failed(why);
             }
         }
@@ -350,24 +384,35 @@ fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailb
                     // On a single processor nobody empties the sockets meanwhile.
                     std::thread::yield_now();
                 }
-                match (done.reply, done.asked) {
-                    (Some(reply), _) => send(ports, journal, done.link, &reply, &done.trace),
-                    (None, None) => journal.taken(&done.trace, ports, done.link),
-                    (None, Some(asked)) => {
+                match done.then {
+                    Then::Send { link, reply, trace } => send(ports, journal, link, &reply, &trace),
+                    Then::Note { link, trace } => journal.taken(&trace, ports, link),
+                    Then::Tell(asked) => {
                         journal.released(asked.lease());
                         asked.done();
                     }
+                    Then::Nothing => {}
                 }
             }
         }
         Err(error) => {
             journal.commit_failed(&error, tickets.len());
             mailbox.post(Mail::Failed(tickets));
-            for asked in pending.into_iter().filter_map(|lost| lost.asked) {
-                asked.failed(error.to_string());
+            for lost in pending {
+                if let Then::Tell(asked) = lost.then {
+                    asked.failed(error.to_string());
+                }
             }
         }
     }
+}
+
+fn clock_set(whither: &str, by: Duration) {
+    let seconds = by.as_secs();
+    warn!(
+        seconds,
+        "the clock of this machine was set {whither}: leases go on for as long as they were to"
+    );
 }
 
 fn send(ports: &Ports, journal: &Journal, link: usize, reply: &Reply, trace: &Trace) {

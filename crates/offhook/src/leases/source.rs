@@ -5,7 +5,7 @@ use std::path::Path;
 use offhook_model::Lease;
 
 use super::Stop;
-use crate::clock::Clock;
+use crate::clock;
 use crate::control::{Ask, Client, Failure, Filter, LeaseRecord, Reply};
 
 /// The running server, or what is on disk.
@@ -66,7 +66,7 @@ impl Source {
                 }
             }
             Self::Store(leases) => {
-                let now = Clock::start().now();
+                let now = clock::wall();
                 let wanted = leases.iter().filter(|lease| filter.matches(lease, now));
                 let records = wanted.map(|lease| LeaseRecord::new(lease, now)).collect();
                 each(now.as_millis(), records)?;
