@@ -11,6 +11,7 @@
 mod crash;
 mod dhclient;
 mod dns;
+mod forward;
 mod health;
 mod lab;
 mod leases;

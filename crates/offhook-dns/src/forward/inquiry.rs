@@ -22,7 +22,6 @@ pub struct Inquiry {
     deadline: Instant,
     /// When the next server is asked, whatever the others do.
     next: Instant,
-    hopeless: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,13 +62,7 @@ impl Inquiry {
             probes: if hopeless { Vec::new() } else { due },
             deadline: now + ALTOGETHER,
             next: now,
-            hopeless,
         }
-    }
-
-    /// Whether every server is known to be silent: whoever asks should not be kept waiting for long.
-    pub fn is_hopeless(&self) -> bool {
-        self.hopeless
     }
 
     /// Whether there is nobody to ask: all are silent, and each was tried a moment ago.

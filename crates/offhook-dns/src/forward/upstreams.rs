@@ -137,6 +137,11 @@ impl Upstreams {
         self.servers.get(&server).is_some_and(|state| state.silent_since.is_some())
     }
 
+    /// Whether none of these answers, as far as is known: whoever asks should not be kept waiting for long.
+    pub fn all_silent(&self, servers: &[SocketAddr]) -> bool {
+        servers.iter().all(|server| self.is_silent(*server))
+    }
+
     /// Whether it is time to try a silent server again; if so, the next time is later.
     pub(super) fn probe(&mut self, server: SocketAddr, now: Instant) -> bool {
         let Some(state) = self.servers.get_mut(&server) else { return false };

@@ -29,7 +29,7 @@ pub(super) struct Flights(HashMap<Query, Flight>);
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     landing: watch::Receiver<Landing>,
-    hopeless: bool,
+    pub(super) since: Instant,
 }
 
 impl Flight {
@@ -56,7 +56,7 @@ impl Flight {
         let place = Arc::clone(&shared.places).try_acquire_owned();
         let place = place.map_err(|_| NoAnswer::Overloaded)?;
         let (land, landing) = watch::channel(None);
-        let flight = Self { landing, hopeless: inquiry.is_hopeless() };
+        let flight = Self { landing, since: now };
         flights.0.insert(query.clone(), flight.clone());
         drop(flights);
         let take_off = Landed { shared: Arc::clone(shared), query: query.clone(), _place: place };
@@ -74,11 +74,6 @@ impl Flight {
             let _ = land.send(Some(answer));
         });
         Ok(flight)
-    }
-
-    /// Whether nobody is likely to answer.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.hopeless
     }
 
     /// Waits for the answer, or for there being none.

@@ -186,13 +186,15 @@ impl Forwarder {
         };
         let landed = match self.fly(forward, &query) {
             Ok(flight) => {
-                let patience = match (&stale, flight.is_hopeless()) {
-                    (Some(_), true) => Duration::ZERO,
-                    (Some(_), false) => STALE_PATIENCE,
-                    (None, true) => HOPELESS_PATIENCE,
-                    (None, false) => PATIENCE,
+                let hopeless = lock(&self.shared.upstreams).all_silent(&forward.servers);
+                let until = match (&stale, hopeless) {
+                    (Some(_), true) => now,
+                    // Only the first of those who ask waits all of it.
+                    (Some(_), false) => flight.since + STALE_PATIENCE,
+                    (None, true) => now + HOPELESS_PATIENCE,
+                    (None, false) => deadline,
                 };
-                let until = deadline.min(now + patience);
+                let until = until.min(deadline);
                 let landed = timeout_at(until.into(), flight.landed()).await;
                 landed.unwrap_or(None).ok_or(NoAnswer::Failed)
             }
