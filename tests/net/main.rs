@@ -15,6 +15,7 @@ mod forward;
 mod health;
 mod lab;
 mod leases;
+mod named;
 mod packet;
 mod probe;
 mod program;

@@ -19,8 +19,6 @@ const CLASS_ANY: u16 = 255;
 /// QTYPEs that are no record types (RFC 6895 section 3.1).
 mod qtype {
     pub(super) const OPT: u16 = 41;
-    pub(super) const TKEY: u16 = 249;
-    pub(super) const TSIG: u16 = 250;
     pub(super) const IXFR: u16 = 251;
     pub(super) const AXFR: u16 = 252;
     pub(super) const MAILB: u16 = 253;
@@ -82,8 +80,16 @@ fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) 
     if request.edns.is_some_and(|edns| edns.version > 0) {
         return Outcome::Reply(reply.with(ResponseCode::BADVERS));
     }
+    if known && let Some(signature) = &request.signature {
+        // We share no key with anybody.
+        reply.reject(signature);
+        return Outcome::Reply(reply.with(ResponseCode::NotAuth));
+    }
     match opcode {
         OpCode::Query => {}
+        OpCode::Update if reply.question.is_none() => {
+            return Outcome::Reply(reply.with(ResponseCode::FormErr));
+        }
         OpCode::Update => return Outcome::Reply(reply.with(ResponseCode::Refused)),
         _ => return Outcome::Reply(reply.with(ResponseCode::NotImp)),
     }
@@ -96,7 +102,7 @@ fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) 
     let refusal = match question.qtype {
         qtype::AXFR | qtype::IXFR => Some(ResponseCode::Refused),
         qtype::MAILA | qtype::MAILB => Some(ResponseCode::NotImp),
-        qtype::OPT | qtype::TKEY | qtype::TSIG => Some(ResponseCode::FormErr),
+        qtype::OPT | 128..=250 => Some(ResponseCode::FormErr),
         _ => None,
     };
     if let Some(code) = refusal {

@@ -1,6 +1,6 @@
 //! From a site to its zones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -74,6 +74,8 @@ struct Build<'s> {
     soa: Option<SOA>,
     /// The names of the NS records.
     servers: Vec<Name>,
+    /// Addresses whose names are stated, by their reverse names.
+    stated_ptrs: HashSet<NameKey>,
 }
 
 impl<'s> Build<'s> {
@@ -91,7 +93,7 @@ impl<'s> Build<'s> {
             nodes: Arc::new(Nodes::new()),
             upstreams: Arc::new(upstreams(site)),
         };
-        Self { site, zones, soa, servers }
+        Self { site, zones, soa, servers, stated_ptrs: HashSet::new() }
     }
 
     /// A zone with its SOA and NS records: those that the configuration states for it, or else ours.
@@ -125,13 +127,17 @@ impl<'s> Build<'s> {
             let (Some(owner), Some(data)) = (name_of(&record.owner), rdata_of(record)) else {
                 continue;
             };
+            if data.record_type() == RecordType::PTR {
+                self.stated_ptrs.insert(NameKey::of(&owner));
+            }
             if data.record_type() != RecordType::SOA {
                 self.zones.add_record(&owner, record.ttl, data);
             }
         }
     }
 
-    /// Adds what follows from other facts, unless the configuration states it; whether it is there then.
+    /// Adds what follows from other facts, unless the configuration states it with a TTL of its own; whether it is
+    /// there then.
     fn derive(&mut self, owner: &Name, ttl: u32, data: RData) -> bool {
         let stated = self.zones.rrset(owner, data.record_type());
         stated.is_some_and(|set| set.data.contains(&data))
@@ -147,6 +153,7 @@ impl<'s> Build<'s> {
         };
         if self.derive(&name, self.site.dns.ttl, data)
             && let Some(reverse) = reverse_address(address)
+            && !self.stated_ptrs.contains(&NameKey::of(&reverse))
         {
             self.derive(&reverse, self.site.dns.ttl, RData::PTR(PTR(name)));
         }
@@ -174,7 +181,7 @@ impl<'s> Build<'s> {
     ) {
         let Some(name) = wire_name(name) else { return };
         for &(_, address) in hosts {
-            self.derive(&name, ttl, RData::A(A(address)));
+            self.zones.add_record(&name, ttl, RData::A(A(address)));
         }
     }
 
@@ -191,7 +198,7 @@ impl<'s> Build<'s> {
             let Some((port, owner)) = transport(sip).zip(below(&labels, domain)) else { continue };
             for target in hosts.iter().filter_map(|(host, _)| wire_name(host)) {
                 let srv = SRV::new(priority, weight, port, target);
-                self.derive(&owner, ttl, RData::SRV(srv));
+                self.zones.add_record(&owner, ttl, RData::SRV(srv));
             }
         }
     }

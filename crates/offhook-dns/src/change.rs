@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use crate::lookup::DNAME;
 use crate::name::NameKey;
 use crate::nodes::RrSet;
 use crate::zones::{Zone, Zones};
@@ -69,7 +68,7 @@ impl Zones {
         else {
             return false;
         };
-        let is_cut = rtype == DNAME || (rtype == RecordType::NS && *owner != zone.apex);
+        let is_cut = rtype == RecordType::DNAME || (rtype == RecordType::NS && *owner != zone.apex);
         if is_cut
             && !zone.has_cuts
             && let Some(zone) = Arc::make_mut(&mut self.zones).get_mut(index)

@@ -6,9 +6,6 @@ use crate::name::suffixes;
 use crate::nodes::{Found, Node, RrSet};
 use crate::zones::{Zone, Zones};
 
-/// DNAME (RFC 6672), which the wire library knows by its number only.
-pub(crate) const DNAME: RecordType = RecordType::Unknown(39);
-
 /// DS (RFC 4034), the one type that the parent's side of a delegation answers.
 const DS: u16 = 43;
 
@@ -54,15 +51,11 @@ impl Zones {
         }
     }
 
-    /// The address records that may go with an answer as its targets' (not those below a delegation, which are
-    /// somebody else's); for a name in lower-case wire form.
-    pub(crate) fn own_node(&self, wire: &[u8]) -> Option<&Node> {
-        match self.find(wire) {
-            (Found::Node(node), Some(zone))
-                if !zone.has_cuts || self.cut(zone, wire, 0).is_none() =>
-            {
-                Some(node)
-            }
+    /// The name that may go with an answer as its target, in lower-case wire form: ours, and not below a
+    /// delegation, where it is somebody else's.
+    pub(crate) fn target(&self, wire: &[u8]) -> Option<&Node> {
+        match self.lookup(wire, 0) {
+            Lookup::Node { node, .. } => Some(node),
             _ => None,
         }
     }
@@ -88,7 +81,7 @@ impl Zones {
                 && !(qtype == DS && name.len() == wire.len())
             {
                 topmost = Some(Lookup::Referral { cut: name, servers });
-            } else if let Some(set) = node.rrset(DNAME)
+            } else if let Some(set) = node.rrset(RecordType::DNAME)
                 && name.len() < wire.len()
             {
                 topmost = Some(Lookup::Dname { owner: name, set });

@@ -29,7 +29,12 @@ pub(crate) fn rdata_of(record: &Record) -> Option<RData> {
             | RecordType::SRV
     );
     if !is_read {
-        return Some(RData::Unknown { code: rtype, rdata: NULL::with(record.data.to_vec()) });
+        // The library has its own idea of nothing.
+        let octets = match record.data.is_empty() {
+            true => NULL::new(),
+            false => NULL::with(record.data.to_vec()),
+        };
+        return Some(RData::Unknown { code: rtype, rdata: octets });
     }
     let mut decoder = BinDecoder::new(&record.data);
     let length = Restrict::new(u16::try_from(record.data.len()).ok()?);

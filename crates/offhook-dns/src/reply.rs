@@ -8,9 +8,12 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 
 use crate::UDP_PAYLOAD;
 use crate::answer::{Client, Transport};
-use crate::request::Request;
+use crate::request::{Request, Signature};
 
 const HEADER: usize = 12;
+
+const TYPE_TSIG: u16 = 250;
+const CLASS_ANY: u16 = 255;
 
 /// Octets of an OPT record without options.
 const OPT: usize = 11;
@@ -46,6 +49,8 @@ pub struct Reply {
     pub(crate) needed_additionals: usize,
     /// OPT, if and only if the request had one.
     pub edns: Option<Edns>,
+    /// A TSIG record that says why a signature is no good, the last of all records.
+    rejection: Option<Box<[u8]>>,
     /// The most octets the client takes.
     limit: u16,
 }
@@ -76,6 +81,7 @@ impl Reply {
             additionals: Vec::new(),
             needed_additionals: 0,
             edns,
+            rejection: None,
             limit,
         }
     }
@@ -83,6 +89,17 @@ impl Reply {
     pub(crate) fn with(mut self, code: ResponseCode) -> Self {
         self.metadata.response_code = code;
         self
+    }
+
+    /// Says that nobody here knows the key of a signature: a TSIG record without one (RFC 8945 section 5.2.1).
+    pub(crate) fn reject(&mut self, signature: &Signature) {
+        const BADKEY: u16 = 17;
+        let length = signature.terms.len() as u16 + 8;
+        let fixed = [TYPE_TSIG, CLASS_ANY, 0, 0, length].map(u16::to_be_bytes);
+        // No signature, the id, the error, and nothing else.
+        let end = [0, self.metadata.id, BADKEY, 0].map(u16::to_be_bytes);
+        let parts = [&signature.key, fixed.as_flattened(), &signature.terms, end.as_flattened()];
+        self.rejection = Some(parts.concat().into());
     }
 
     /// Lets it have so many octets, whatever the client takes.
@@ -183,6 +200,12 @@ impl Reply {
             let mut edns = edns.clone();
             edns.set_rcode_high(metadata.response_code.high());
             edns.emit(&mut encoder)?;
+            counts.additionals += 1;
+        }
+        if let Some(rejection) = &self.rejection
+            && encoder.offset() + rejection.len() <= usize::from(self.limit)
+        {
+            encoder.emit_vec(rejection)?;
             counts.additionals += 1;
         }
 

@@ -12,6 +12,8 @@ use crate::reply::Question;
 
 const HEADER: usize = 12;
 const TYPE_OPT: u16 = 41;
+const TYPE_TSIG: u16 = 250;
+const CLASS_ANY: u16 = 255;
 const MAX_NAME: usize = 255;
 
 /// Why a message is met with silence.
@@ -45,6 +47,8 @@ pub(crate) struct Request {
     /// The name of the question: lower-case wire form.
     pub(crate) key: Vec<u8>,
     pub(crate) edns: Option<RequestEdns>,
+    /// Who signed it (RFC 8945), if anybody did: the start of the TSIG record that says so back.
+    pub(crate) signature: Option<Signature>,
     /// Something in it is not as RFC 1035 or 6891 has it: FORMERR.
     pub(crate) malformed: bool,
 }
@@ -85,6 +89,7 @@ impl Request {
             question: None,
             key: Vec::new(),
             edns: None,
+            signature: None,
             malformed: false,
         };
         request.malformed = request.read_body(&mut cursor, questions, records).is_none();
@@ -99,28 +104,43 @@ impl Request {
         records: [u16; 3],
     ) -> Option<()> {
         for number in 0..questions {
-            let key = cursor.plain_name()?;
+            let key = match number {
+                0 => cursor.plain_name()?,
+                // More than one is an error, which is said with an OPT record: that comes after them.
+                _ => {
+                    cursor.skip_name()?;
+                    cursor.take(4)?;
+                    continue;
+                }
+            };
             let question = Question {
                 // The walk above has already held the name against every rule the library has.
                 name: Name::read(&mut BinDecoder::new(key)).ok()?,
                 qtype: cursor.u16()?,
                 qclass: cursor.u16()?,
             };
-            if number == 0 && questions == 1 {
+            if questions == 1 {
                 self.key = key.to_ascii_lowercase();
                 self.question = Some(question);
             }
         }
         let [answers, authorities, additionals] = records;
         for _ in 0..u32::from(answers) + u32::from(authorities) {
-            // OPT belongs in the additional section only.
-            if cursor.record()?.rtype == TYPE_OPT {
+            // These two belong in the additional section only.
+            if matches!(cursor.record()?.rtype, TYPE_OPT | TYPE_TSIG) {
                 return None;
             }
         }
         let mut second_opt = false;
-        for _ in 0..additionals {
+        for number in 1..=additionals {
             let record = cursor.record()?;
+            if record.rtype == TYPE_TSIG {
+                self.signature = Some(Signature::read(&record)?);
+                // RFC 8945 section 5.1: it is the last record, and thus the only one.
+                if number < additionals {
+                    return None;
+                }
+            }
             if record.rtype != TYPE_OPT {
                 continue;
             }
@@ -141,8 +161,40 @@ impl Request {
     }
 }
 
+/// What a TSIG record says that is said back: all but the signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Signature {
+    /// Wire form.
+    pub(crate) key: Box<[u8]>,
+    /// Algorithm, time signed and fudge, as sent.
+    pub(crate) terms: Box<[u8]>,
+}
+
+impl Signature {
+    /// None when the record is not as RFC 8945 section 4.2 has it.
+    fn read(record: &RawRecord<'_>) -> Option<Self> {
+        let key = Cursor { packet: record.name, at: 0 }.plain_name()?;
+        let mut cursor = Cursor { packet: record.data, at: 0 };
+        cursor.plain_name()?;
+        // 48 bits of time, 16 of fudge.
+        cursor.take(8)?;
+        let terms = record.data.get(..cursor.at)?;
+        let mac = cursor.u16()?;
+        cursor.take(usize::from(mac))?;
+        // Original id and error.
+        cursor.take(4)?;
+        let other = cursor.u16()?;
+        cursor.take(usize::from(other))?;
+        let is_whole = cursor.at == record.data.len();
+        (is_whole && record.class == CLASS_ANY && record.ttl == 0)
+            .then(|| Self { key: key.into(), terms: terms.into() })
+    }
+}
+
 /// A resource record, unread but for what its fixed fields say.
 struct RawRecord<'a> {
+    /// As sent, a pointer at its end included.
+    name: &'a [u8],
     at_root: bool,
     rtype: u16,
     class: u16,
@@ -213,10 +265,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn record(&mut self) -> Option<RawRecord<'a>> {
+        let start = self.at;
         let at_root = self.skip_name()?;
+        let name = self.packet.get(start..self.at)?;
         let (rtype, class, ttl) = (self.u16()?, self.u16()?, self.u32()?);
         let length = usize::from(self.u16()?);
-        Some(RawRecord { at_root, rtype, class, ttl, data: self.take(length)? })
+        Some(RawRecord { name, at_root, rtype, class, ttl, data: self.take(length)? })
     }
 }
 

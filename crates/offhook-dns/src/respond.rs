@@ -18,7 +18,12 @@ const LONGEST_CHAIN: usize = 16;
 
 /// RFC 8482 section 4.1: one record set is answer enough.
 const ANY: u16 = 255;
+
 const CNAME_TYPE: u16 = 5;
+
+/// Types that an alias itself may have: CNAME, and KEY, RRSIG and NSEC, which are about this very name (RFC 2181
+/// section 10.1, RFC 4034 sections 3 and 4).
+const OF_AN_ALIAS: [u16; 4] = [CNAME_TYPE, 25, 46, 47];
 
 /// Where a walk through the zones ended.
 pub(crate) enum End {
@@ -74,6 +79,8 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
                     return End::Complete;
                 }
                 Lookup::Dname { owner, set, .. } => match self.dname(&name, &key, owner, set) {
+                    // The alias itself was asked for, and is there now.
+                    Some(_) if matches!(self.qtype, CNAME_TYPE | ANY) => return End::Complete,
                     Some(target) => target,
                     None => {
                         self.reply.metadata.response_code = ResponseCode::YXDomain;
@@ -86,6 +93,8 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
             visited.push(key);
             key = NameKey::of(&alias).as_wire().to_vec();
             if visited.contains(&key) || visited.len() >= LONGEST_CHAIN {
+                // What is there looks like "no such record" otherwise.
+                self.reply.metadata.response_code = ResponseCode::ServFail;
                 return End::Complete;
             }
             name = alias;
@@ -95,7 +104,7 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
     /// What the name is an alias of, unless it is the alias itself that was asked for; its CNAME is then in the
     /// answer.
     fn alias(&mut self, node: &Node, name: &Name) -> Option<Name> {
-        if matches!(self.qtype, CNAME_TYPE | ANY) {
+        if self.is_of_an_alias() {
             return None;
         }
         let set = node.rrset(RecordType::CNAME)?;
@@ -106,6 +115,10 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
             RData::CNAME(CNAME(target.clone())),
         ));
         Some(target.clone())
+    }
+
+    fn is_of_an_alias(&self) -> bool {
+        self.qtype == ANY || OF_AN_ALIAS.contains(&self.qtype)
     }
 
     /// The name that a DNAME makes of `name`; none when that is longer than a name can be (RFC 6672 section 2.2).
@@ -138,7 +151,9 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
         };
         let records = self.ordered(set, name);
         self.reply.answers.extend(records);
-        self.go_along(set);
+        if self.qtype != ANY {
+            self.go_along(set);
+        }
     }
 
     /// What whoever gets this set asks for next, as far as we have it.
@@ -162,7 +177,7 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
             }
         }
         for service in services {
-            let set = self.zones.own_node(NameKey::of(service).as_wire());
+            let set = self.zones.target(NameKey::of(service).as_wire());
             let Some(set) = set.and_then(|node| node.rrset(RecordType::SRV)) else { continue };
             let records = self.ordered(set, service);
             self.add_along(records);
@@ -175,7 +190,7 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
             }
         }
         for target in targets {
-            if let Some(node) = self.zones.own_node(NameKey::of(target).as_wire()) {
+            if let Some(node) = self.zones.target(NameKey::of(target).as_wire()) {
                 self.addresses(node, target);
             }
         }

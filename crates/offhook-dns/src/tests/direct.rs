@@ -13,11 +13,6 @@ use super::support::*;
 use crate::order::EveryOrder;
 use crate::{Client, DIRECT_ROOM, Direct, Outcome, Transport, Zones, answer};
 
-const CNAME: u16 = 5;
-const MX: u16 = 15;
-const TXT: u16 = 16;
-const DNAME: u16 = 39;
-
 const INSIDE: &str = "10.250.1.20";
 const CLIENTS: [&str; 4] = [INSIDE, "192.0.2.9", "::1", "2001:db8::9"];
 

@@ -6,4 +6,7 @@ mod build;
 mod direct;
 mod edns;
 mod never;
+mod records;
+mod signature;
 pub(crate) mod support;
+mod voice;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use offhook_model::{
-    DomainName, Host, Origin, Provisioning, Scope, ScopeId, SipPorts, Site, Switchover,
+    DomainName, Host, Origin, Provisioning, Record, Scope, ScopeId, SipPorts, Site, Switchover,
+    WireName,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -14,16 +15,22 @@ use crate::{Client, Forward, Outcome, Transport, Zones, answer};
 
 pub(crate) const A: u16 = 1;
 pub(crate) const NS: u16 = 2;
+pub(crate) const CNAME: u16 = 5;
 pub(crate) const SOA: u16 = 6;
 pub(crate) const PTR: u16 = 12;
+pub(crate) const MX: u16 = 15;
+pub(crate) const TXT: u16 = 16;
 pub(crate) const AAAA: u16 = 28;
 pub(crate) const SRV: u16 = 33;
 pub(crate) const NAPTR: u16 = 35;
+pub(crate) const DNAME: u16 = 39;
 pub(crate) const OPT: u16 = 41;
+pub(crate) const DS: u16 = 43;
 pub(crate) const ANY: u16 = 255;
 
 pub(crate) const NOERROR: u16 = 0;
 pub(crate) const FORMERR: u16 = 1;
+pub(crate) const SERVFAIL: u16 = 2;
 pub(crate) const NXDOMAIN: u16 = 3;
 pub(crate) const NOTIMP: u16 = 4;
 pub(crate) const REFUSED: u16 = 5;
@@ -96,6 +103,60 @@ pub(crate) fn lab() -> Site {
 /// The lab with these subnets instead of its own.
 pub(crate) fn lab_with_subnets(subnets: &[&str]) -> Site {
     Site { scopes: subnets.iter().map(|subnet| scope("s", subnet)).collect(), ..lab() }
+}
+
+/// A record of a zone file; names are full, data is as [`Rr`] has it.
+pub(crate) fn record(owner: &str, rtype: u16, ttl: u32, data: &str) -> Record {
+    let labels = owner.split('.').map(str::as_bytes);
+    let numbers_and_name = |text: &str| {
+        let words: Vec<_> = text.split(' ').collect();
+        let (target, numbers) = words.split_last().unwrap();
+        let numbers = numbers.iter().flat_map(|n| n.parse::<u16>().unwrap().to_be_bytes());
+        numbers.chain(wire_name(target)).collect::<Vec<u8>>()
+    };
+    let data = match rtype {
+        A => data.parse::<Ipv4Addr>().unwrap().octets().to_vec(),
+        AAAA => data.parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec(),
+        NS | CNAME | PTR | DNAME | MX | SRV => numbers_and_name(data),
+        TXT => [&[data.len() as u8], data.as_bytes()].concat(),
+        NAPTR => {
+            let words: Vec<_> = data.split(' ').collect();
+            let mut wire = numbers_and_name(&words[..2].join(" "));
+            wire.truncate(2);
+            wire.extend(words[1].parse::<u16>().unwrap().to_be_bytes());
+            for text in &words[2..5] {
+                let text = text.trim_matches('"');
+                wire.push(text.len() as u8);
+                wire.extend(text.as_bytes());
+            }
+            [wire, wire_name(words[5])].concat()
+        }
+        SOA => {
+            let words: Vec<_> = data.split(' ').collect();
+            let numbers = words[2..].iter().flat_map(|n| n.parse::<u32>().unwrap().to_be_bytes());
+            [wire_name(words[0]), wire_name(words[1]), numbers.collect()].concat()
+        }
+        _ => data.as_bytes().to_vec(),
+    };
+    Record {
+        owner: WireName::from_labels(labels).unwrap(),
+        rtype,
+        ttl,
+        data: data.into(),
+        origin: Origin::default("test"),
+    }
+}
+
+/// The lab with these records as well: owner below the zone (or `@`, or full with a dot), type, data.
+pub(crate) fn lab_with(records: &[(&str, u16, &str)]) -> Site {
+    let full = |owner: &str| match owner.strip_suffix('.') {
+        Some(full) => full.to_owned(),
+        None if owner == "@" => "lab.voip".to_owned(),
+        None => format!("{owner}.lab.voip"),
+    };
+    let records =
+        records.iter().map(|(owner, rtype, data)| record(&full(owner), *rtype, 120, data));
+    Site { records: records.collect(), ..lab() }
 }
 
 pub(crate) fn wire_name(text: &str) -> Vec<u8> {
@@ -337,7 +398,21 @@ fn read_data(wire: &[u8], rtype: u16, start: usize, end: usize) -> String {
     let text = match rtype {
         A => Ipv4Addr::new(wire[start], wire[start + 1], wire[start + 2], wire[start + 3])
             .to_string(),
-        NS | PTR => read_name(wire, &mut at),
+        AAAA => {
+            let octets: [u8; 16] = wire[start..end].try_into().unwrap();
+            std::net::Ipv6Addr::from(octets).to_string()
+        }
+        NS | PTR | CNAME => read_name(wire, &mut at),
+        DNAME => {
+            // RFC 6672 section 2.5: the target is never compressed.
+            assert!(wire[start..end].iter().all(|&octet| octet < 0xc0), "compressed target");
+            read_name(wire, &mut at)
+        }
+        MX => {
+            at += 2;
+            let exchange = read_name(wire, &mut at);
+            format!("{} {exchange}", u16_at(start))
+        }
         SRV => {
             at += 6;
             // RFC 2782: the target is never compressed.
@@ -367,7 +442,7 @@ fn read_data(wire: &[u8], rtype: u16, start: usize, end: usize) -> String {
         }
         _ => wire[start..end].iter().map(|octet| format!("{octet:02x}")).collect(),
     };
-    if matches!(rtype, NS | PTR | SRV | NAPTR) {
+    if matches!(rtype, NS | PTR | CNAME | DNAME | MX | SRV | NAPTR) {
         assert_eq!(at, end, "record data ends elsewhere");
     }
     text
