@@ -204,12 +204,17 @@ impl Drop for Program {
     }
 }
 
-/// sipp as a registrar that answers REGISTER and OPTIONS, over UDP.
-pub(crate) fn registrar(netns: &Netns, address: &str, port: u16, directory: &Path) -> Program {
+/// sipp on port 8060 as a registrar that answers REGISTER and OPTIONS, over UDP (`u1`) or TCP (`t1`).
+pub(crate) fn registrar(
+    netns: &Netns,
+    transport: &str,
+    address: &str,
+    directory: &Path,
+) -> Program {
     let messages = directory.join(format!("{address}-{}.log", netns.name()));
     let scenario = repository().join("tests/net/registrar.xml");
     let mut command = netns.daemon("sipp");
-    command.arg("-sf").arg(scenario).args(["-i", address, "-p", &port.to_string()]);
+    command.arg("-sf").arg(scenario).args(["-i", address, "-p", "8060", "-t", transport]);
     // A phone registers again under the same Call-ID, which is no message of a dead call.
     command.args(["-nostdin", "-deadcall_wait", "0", "-timeout", "120"]);
     command.arg("-trace_msg").arg("-message_file").arg(&messages);

@@ -408,6 +408,15 @@ fn the_defaults_that_the_reference_shows_are_those_of_the_program() {
     assert_eq!((said.order, &said.health), (implied.order, &implied.health));
     assert_eq!(with_defaults("health = {}").health, said.health);
     assert_eq!(with_defaults("").health, None);
+    // A pool is watched by what is known of it.
+    let pool = |text: &str| {
+        let more = "[[proxy]]\nname = \"pool\"\nhosts = [\"vm40ic1\"]\nsip = { tls = 5061 }\n";
+        lab_and(&format!("{more}{text}")).proxies.remove(0)
+    };
+    let watched = pool("health = { interval = \"200ms\" }").health.expect("health");
+    assert_eq!((watched.probe.as_str(), watched.port), ("tls", 5061));
+    assert_eq!(watched.timeout, watched.interval, "shorter than the default");
+    assert_eq!(pool("").health, None);
     // The list beside it is part of the inventory.
     assert_eq!(site.phones.len(), 4);
 }
