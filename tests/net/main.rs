@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod clock;
 mod crash;
 mod dhclient;
 mod dns;
