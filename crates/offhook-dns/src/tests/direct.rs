@@ -10,6 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::support::*;
+use crate::health::Ranking;
 use crate::order::EveryOrder;
 use crate::{Client, DIRECT_ROOM, Direct, Outcome, Transport, Zones, answer};
 
@@ -122,6 +123,31 @@ fn site() -> Site {
 
 fn zones() -> Zones {
     Zones::from_site(&site(), 7)
+}
+
+#[test]
+fn both_put_live_servers_first_whoever_they_are_now() {
+    let mut site = site();
+    for order in [&mut site.switchovers[0].order, &mut site.proxies[0].order] {
+        *order = offhook_model::Order::ActiveFirst;
+    }
+    let ranking = Ranking::new(&site);
+    let mut both = Both::new(Zones::from_site(&site, 7));
+    for dead in [&[][..], &[(0, 0)], &[(0, 1), (1, 2), (1, 5)], &[(0, 0), (0, 1)], &[]] {
+        let mut zones = Zones::clone(&both.zones);
+        ranking.apply(&mut zones, |group, host| !dead.contains(&(group, host)));
+        zones.set_serial(zones.serial() + 1);
+        both.zones = Arc::new(zones);
+        for (owner, qtype) in [
+            ("provision.lab.voip", A),
+            ("x.alias.lab.voip", A),
+            ("edge.lab.voip", A),
+            ("_sip._udp.lab.voip", SRV),
+        ] {
+            let times = both.alike(&Query::new(owner, qtype).bytes(), INSIDE);
+            assert!(times > 0, "{owner} with {dead:?} dead");
+        }
+    }
 }
 
 /// Every name of the zones, and some that are not there.
