@@ -201,7 +201,9 @@ impl Table {
 
     /// No change of an address is on its way any more.
     fn settled(&mut self, address: Ipv4Addr) {
-        self.count_change(address, false);
+        if !self.offers.is_held(address) {
+            self.count_change(address, false);
+        }
         // What was offered to the one that had it, while it was being given back, is nobody's now.
         if self.entries.at(address).is_none_or(|entry| entry.state != LeaseState::Bound) {
             self.lose_hold(address);
@@ -221,6 +223,7 @@ impl Table {
         }
     }
 
+    /// An address that is on offer as well is counted as that alone.
     pub(super) fn count_change(&mut self, address: Ipv4Addr, on: bool) {
         if let Some(scope) = self.scope_index(address)
             && let Some(pools) = self.scopes.get_mut(usize::from(scope))
@@ -238,7 +241,7 @@ impl Table {
         entry: Option<Entry>,
     ) {
         self.dequeue(scope, address);
-        if !self.pending.is_changing(address) {
+        if !self.pending.is_changing(address) && !self.offers.is_held(address) {
             self.count_change(address, true);
         }
         self.unwritten.remove(&address);

@@ -419,6 +419,9 @@ impl Table {
         } else {
             Claim::Stranger
         };
+        if self.pending.is_changing(address) {
+            self.count_change(address, false);
+        }
         self.offers.hold(now, asker, address, claim, is_told);
         if let Some(pools) = self.scopes.get_mut(usize::from(asker.scope.0)) {
             pools.count_offer(address, now, claim, true);
@@ -436,6 +439,9 @@ impl Table {
         let Some(offer) = self.offers.drop(address) else { return };
         if let Some(pools) = self.scopes.get_mut(usize::from(offer.scope)) {
             pools.count_offer(address, offer.since, offer.claim, false);
+        }
+        if self.pending.is_changing(address) {
+            self.count_change(address, true);
         }
         self.enqueue(offer.scope, address);
     }

@@ -49,7 +49,7 @@ struct Pool {
     waiting: BTreeSet<(Time, Ipv4Addr)>,
     /// What is on offer, and since when, by [`Claim`].
     offered: [BTreeSet<(Time, Ipv4Addr)>; 3],
-    /// How many addresses have changes that are not durable.
+    /// How many addresses have changes that are not durable, those on offer aside.
     changing: u64,
 }
 

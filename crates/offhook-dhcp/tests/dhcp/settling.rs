@@ -112,3 +112,26 @@ fn a_retransmission_gives_up_what_the_first_request_did_should_that_one_fail() {
     assert_eq!(live, [ip("10.250.1.99")]);
     assert_eq!(server.core.unsettled_count(), 0);
 }
+
+#[test]
+fn an_address_on_offer_to_the_one_whose_lease_is_not_durable_yet_is_missed_once() {
+    let mut lab = pool(23);
+    lab.scopes[0].reserved_share = 25;
+    let mut server = Server::new(lab);
+    let first = server.decide(ON_VOICE, &select(1, 20).bytes());
+    // It has not heard, and begins anew.
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip("10.250.1.20"));
+    // One of four is for who is known; two are for strangers.
+    for n in 2..4 {
+        assert!(server.send(ON_VOICE, &Message::discover(mac(n))).is_ok(), "{n}");
+    }
+    let stranger = Message::discover(mac(4));
+    assert_eq!(server.send(ON_VOICE, &stranger), Err(NoReply::ReservedShare));
+    // However it ends, the count is the same.
+    server.commit(&first);
+    assert_eq!(server.send(ON_VOICE, &stranger), Err(NoReply::ReservedShare));
+    let release = server.decide(ON_VOICE, &Message::release(mac(1), ip("10.250.1.20")).bytes());
+    assert_eq!(server.send(ON_VOICE, &stranger), Err(NoReply::ReservedShare));
+    server.commit(&release);
+    assert_eq!(server.reply(ON_VOICE, &stranger).yiaddr(), ip("10.250.1.23"));
+}
