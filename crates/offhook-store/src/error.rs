@@ -103,7 +103,7 @@ impl CommitError {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
@@ -120,6 +120,13 @@ pub(crate) enum Fault {
     Locked,
     /// Neither the disk nor the file: the database itself.
     Engine(String),
+}
+
+impl Fault {
+    /// Whether it is for want of room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io(error) if is_full(error))
+    }
 }
 
 impl From<redb::Error> for Fault {

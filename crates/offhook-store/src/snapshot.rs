@@ -100,7 +100,7 @@ mod tests {
         drop(store);
         assert_eq!(read(directory.path()).unwrap(), expected);
         let files: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
-        assert_eq!(files.len(), 3, "{files:?}");
+        assert_eq!(files.len(), 4, "{files:?}");
     }
 
     #[test]

@@ -13,10 +13,11 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use offhook_model::{Lease, LeaseWrite};
 use redb::{Builder, Database, DatabaseError};
 
-use crate::error::{CommitError, Fault, OpenError};
-use crate::journal::fold::Folder;
-use crate::journal::{BackingFile, Journal, Medium, NAMES, Segment};
+use crate::error::{CommitError, Fault, OpenError, is_full};
+use crate::journal::fold::{Folder, Health};
+use crate::journal::{BackingFile, Journal, Medium, NAMES, Segment, Torn};
 use crate::migrate::{MIGRATIONS, migrate};
+use crate::room::{self, Reserve, Room};
 use crate::tables;
 
 /// The database in the state directory.
@@ -29,19 +30,25 @@ const CACHE: usize = 16 << 20;
 const REST: Duration = Duration::from_millis(500);
 
 /// Opens the database of an existing file. In other ways in tests, to make it fail.
-pub(crate) type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+pub(crate) type OpenDatabase =
+    Box<dyn Fn(&Path, Arc<dyn Room>) -> Result<Database, DatabaseError> + Send>;
+
+pub(crate) type OpenRoom = Box<dyn Fn(&Path) -> io::Result<Arc<dyn Room>>>;
 
 /// How existing files are opened.
 pub(crate) struct Disk {
     pub(crate) database: OpenDatabase,
     pub(crate) journal: Box<dyn Fn(BackingFile) -> Medium>,
+    /// Of the directory they are in.
+    pub(crate) room: OpenRoom,
 }
 
 impl Default for Disk {
     fn default() -> Self {
         Self {
-            database: Box::new(|path| builder().open(path)),
+            database: Box::new(room::open_database),
             journal: Box::new(|file| Arc::new(file)),
+            room: Box::new(|directory| Ok(Arc::new(Reserve::open(directory)?))),
         }
     }
 }
@@ -51,6 +58,8 @@ pub struct Store {
     path: PathBuf,
     journal: Journal,
     folder: Folder,
+    room: Arc<dyn Room>,
+    torn: Option<Torn>,
     failed_at: Option<Instant>,
     rest: Duration,
     /// Keeps other processes out. Dropped last.
@@ -61,8 +70,9 @@ impl Store {
     /// Opens the store in `directory` and returns it with every lease it holds, by address. The directory
     /// (mode 0700) and the files (mode 0600) are made when they are not there.
     ///
-    /// After a crash a last commit that is not whole is dropped: it was under way. Damage done to that very
-    /// commit after a crash looks the same; any other damage is an error.
+    /// After a crash a last commit that is not whole is left out: it was under way, and was not acknowledged. Damage
+    /// done to that very commit looks the same, unless there was time for [`Store::settle`]; [`Store::torn`] tells of
+    /// both. Any other damage is an error.
     ///
     /// # Errors
     /// Another process has it, the disk or its permissions do not allow it, a file is damaged or missing, or a
@@ -83,20 +93,24 @@ impl Store {
                 refuse_journals(directory)?;
                 create(directory, &path)?;
             }
-            let mut db = check((disk.database)(&path)?)?;
+            let room = (disk.room)(directory).map_err(Fault::Io)?;
+            let mut db = check((disk.database)(&path, Arc::clone(&room))?)?;
             let id = match tables::journal(&db)? {
                 Some(id) => id,
                 None => add_journals(directory, &mut db)?,
             };
             let segments = open_journals(directory, id, &disk.journal)?;
             let (mut journal, leases) = load(&db, segments)?;
+            let torn = journal.scrub().map_err(Fault::Io)?;
             let frozen = journal.frozen();
-            let again = path.clone();
-            let reopen = Box::new(move || reopen(&again, &disk.database));
-            Ok((journal, Folder::spawn(db, frozen, rest, reopen)?, leases))
+            let (again, for_it) = (path.clone(), Arc::clone(&room));
+            let reopen = Box::new(move || reopen(&again, &disk.database, &for_it));
+            let folder = Folder::spawn(db, frozen, rest, Arc::clone(&room), reopen)?;
+            Ok((journal, folder, room, torn, leases))
         });
-        let (journal, folder, leases) = opened.map_err(|fault| fault.opening(path.clone()))?;
-        let store = Self { path, journal, folder, failed_at: None, rest, _lock: lock };
+        let (journal, folder, room, torn, leases) =
+            opened.map_err(|fault| fault.opening(path.clone()))?;
+        let store = Self { path, journal, folder, room, torn, failed_at: None, rest, _lock: lock };
         Ok((store, leases))
     }
 
@@ -120,27 +134,59 @@ impl Store {
         if self.failed_at.is_some_and(|at| at.elapsed() < self.rest) {
             return Err(CommitError::Resting { path: self.path.clone() });
         }
-        let result = guarded(|| {
-            if self.journal.is_full() {
-                self.folder.wait()?;
-            }
-            let (is_idle, leases) = self.folder.status();
-            self.journal.append(writes, leases, is_idle).map_err(Fault::Io)
-        });
+        let result = guarded(|| self.append(writes));
         if let Some(frozen) = self.journal.frozen() {
             self.folder.fold(frozen);
         }
         self.failed_at = result.is_err().then(Instant::now);
         result.map_err(|fault| fault.committing(self.journal.active().path().to_owned()))
     }
+
+    fn append(&mut self, writes: &[LeaseWrite]) -> Result<(), Fault> {
+        if !self.room.is_left() {
+            // The journal may have room of its own yet: that is for when somebody sees to the disk.
+            return Err(Fault::Io(io::Error::new(io::ErrorKind::StorageFull, "the disk is full")));
+        }
+        if self.journal.is_full() {
+            self.folder.wait()?;
+        }
+        let Self { journal, folder, room, .. } = self;
+        let (is_idle, leases) = folder.status();
+        // What room there is goes to the folding first: without it the journal would only grow.
+        let may_grow = || !folder.is_failing() && room.restore();
+        match journal.append(writes, leases, is_idle, may_grow) {
+            Err(error) if is_full(&error) && !is_idle => {
+                folder.wait()?;
+                journal.append(writes, leases, true, may_grow).map_err(Fault::Io)
+            }
+            result => result.map_err(Fault::Io),
+        }
+    }
+
+    /// The last commit of an earlier run, if it was found not whole and left out when this was opened.
+    pub fn torn(&self) -> Option<&Torn> {
+        self.torn.as_ref()
+    }
+
+    /// To be called when nothing was committed for a while: after that, damage to the last commit is known for what it
+    /// is when the store is opened again, however this run ends.
+    pub fn settle(&mut self) {
+        // What is acknowledged does not depend on it.
+        if self.failed_at.is_none() {
+            let _ = guarded(|| self.journal.end().map_err(Fault::Io));
+        }
+    }
+
+    /// What keeps the journal from being brought into the database, if anything does. Commits go on as long as the
+    /// journal has room.
+    pub fn health(&self) -> Health {
+        self.folder.health()
+    }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // For telling damage from a crash; what is acknowledged does not depend on it.
-        if self.failed_at.is_none() {
-            let _ = guarded(|| self.journal.end().map_err(Fault::Io));
-        }
+        self.settle();
     }
 }
 
@@ -156,13 +202,13 @@ pub(crate) fn builder() -> Builder {
     builder
 }
 
-fn reopen(path: &Path, open: &OpenDatabase) -> Result<Database, Fault> {
+fn reopen(path: &Path, open: &OpenDatabase, room: &Arc<dyn Room>) -> Result<Database, Fault> {
     // A failed sync leaves pages in the page cache that look written and are not. Without them redb sees
     // what the disk has, and goes back to the last commit that is whole there.
     if let Ok(file) = File::open(path) {
         let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
-    Ok(open(path)?)
+    Ok(open(path, Arc::clone(room))?)
 }
 
 /// Makes the directory and keeps it from other processes for as long as the file lives.
@@ -280,5 +326,11 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fa
 }
 
 #[cfg(test)]
+#[path = "full_disk_tests.rs"]
+mod full_disk_tests;
+#[cfg(test)]
 #[path = "store_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "torn_tests.rs"]
+mod torn_tests;

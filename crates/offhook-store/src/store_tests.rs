@@ -82,14 +82,14 @@ impl Rig {
 
     fn commit(&mut self, writes: &[LeaseWrite]) {
         let leases = tables::count(&self.db).unwrap();
-        self.journal.append(writes, leases, self.frozen.is_none()).unwrap();
+        self.journal.append(writes, leases, self.frozen.is_none(), || true).unwrap();
         self.frozen = self.journal.frozen().or(self.frozen.take());
     }
 
     /// Everything that can be folded is.
     fn fold(&mut self) {
         if let Some(mut frozen) = self.frozen.take() {
-            while !fold::step(&self.db, &mut frozen).unwrap() {}
+            while !fold::step(&self.db, &mut frozen, fold::STEP).unwrap() {}
         }
     }
 }

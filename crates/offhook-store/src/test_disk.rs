@@ -8,6 +8,7 @@ use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 
 use crate::journal::{Backing, BackingFile, Medium};
+use crate::room::Room;
 use crate::store::{Disk, builder};
 
 /// A disk that can be full, fail or panic, as its switches say.
@@ -21,14 +22,15 @@ pub(crate) struct Switches {
 impl Switches {
     /// Opens real files whose writes obey the switches.
     pub(crate) fn disk(&self) -> Disk {
-        let (switches, others) = (self.clone(), self.clone());
+        let [switches, others, room] = [(); 3].map(|()| self.clone());
         Disk {
-            database: Box::new(move |path| {
+            database: Box::new(move |path, _| {
                 let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
                 let file = FileBackend::new(file)?;
                 builder().create_with_backend(Switched { file, switches: switches.clone() })
             }),
             journal: Box::new(move |file| Arc::new(Switched { file, switches: others.clone() })),
+            room: Box::new(move |_| Ok(Arc::new(room.clone()))),
         }
     }
 
@@ -45,6 +47,20 @@ impl Switches {
             true => Err(io::Error::other("the disk broke")),
             false => Ok(()),
         }
+    }
+}
+
+impl Room for Switches {
+    fn is_left(&self) -> bool {
+        !self.full.load(Ordering::SeqCst)
+    }
+
+    fn lend(&self) -> bool {
+        false
+    }
+
+    fn restore(&self) -> bool {
+        self.is_left()
     }
 }
 

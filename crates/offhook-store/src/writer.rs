@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use offhook_model::LeaseWrite;
 
@@ -15,6 +16,9 @@ const QUEUE: usize = 65_536;
 
 /// Most submissions of one batch, so that the first of them does not wait for a very long last one.
 const BATCH: usize = 1024;
+
+/// After how long without submissions the store is told so.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A thread that commits what is submitted to it, as many at a time as have gathered.
 ///
@@ -159,12 +163,18 @@ impl<T> Shared<T> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next batch; none once the writer is closed and the queue empty.
-    fn next(&self) -> Option<(Vec<LeaseWrite>, Vec<T>)> {
-        let mut queue = self
-            .changed
-            .wait_while(self.lock(), |queue| queue.waiting.is_empty() && !queue.closing)
-            .unwrap_or_else(PoisonError::into_inner);
+    /// The next batch; none once the writer is closed and the queue empty. `quiet` is called when there is none for a
+    /// while.
+    fn next(&self, quiet: impl FnOnce()) -> Option<(Vec<LeaseWrite>, Vec<T>)> {
+        let idle = |queue: &mut Queue<T>| queue.waiting.is_empty() && !queue.closing;
+        let waited = self.changed.wait_timeout_while(self.lock(), QUIET, idle);
+        let (mut queue, time) = waited.unwrap_or_else(PoisonError::into_inner);
+        if time.timed_out() {
+            drop(queue);
+            quiet();
+            let waited = self.changed.wait_while(self.lock(), idle);
+            queue = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         let count = queue.waiting.len().min(BATCH);
         let batch: Vec<_> = queue.waiting.drain(..count).collect();
         drop(queue);
@@ -191,7 +201,7 @@ fn run<T>(shared: &Shared<T>, mut store: Store, mut done: impl FnMut(Batch<T>)) 
         }
     }
     let _gone = Gone(shared);
-    while let Some((writes, tickets)) = shared.next() {
+    while let Some((writes, tickets)) = shared.next(|| store.settle()) {
         let result = store.commit(&writes).map_err(Arc::new);
         done(Batch { tickets, result });
     }

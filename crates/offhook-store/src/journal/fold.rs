@@ -1,5 +1,6 @@
 //! Bringing a journal file into the database: beside the commits, in bounded steps.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -9,15 +10,18 @@ use redb::Database;
 use super::block::Assembler;
 use super::{Frozen, each_change};
 use crate::error::Fault;
+use crate::room::Room;
 use crate::store::guarded;
 use crate::tables;
 
-/// Blocks of a step, which is a transaction: 16 MiB.
-const STEP: usize = 16 << 8;
+/// Most blocks of a step, which is a transaction: 16 MiB.
+pub(crate) const STEP: usize = 16 << 8;
 
-/// Brings the next part of a file into the database; true when that was the last. What is in it already is left
-/// as it is, so a step that failed can be taken again.
-pub(crate) fn step(db: &Database, frozen: &mut Frozen) -> Result<bool, Fault> {
+/// Brings the next part of a file into the database, so many blocks and what is left of their last batch; true when
+/// that was the last. What is in it already is left as it is, so a step that failed can be taken again.
+///
+/// A transaction needs pages for all it changes, and gives back as many afterwards: the smaller, the less room.
+pub(crate) fn step(db: &Database, frozen: &mut Frozen, blocks: usize) -> Result<bool, Fault> {
     let folded = tables::folded(db)?;
     let (mut assembler, mut bytes, mut changes) = (Assembler::default(), Vec::new(), Vec::new());
     let (mut last, mut done, mut sound) = (None, 0, true);
@@ -38,7 +42,7 @@ pub(crate) fn step(db: &Database, frozen: &mut Frozen) -> Result<bool, Fault> {
             });
             sound = read.is_some();
         }
-        sound && done < STEP
+        sound && done < blocks
     };
     frozen.reader.blocks(frozen.at, frozen.end, take).map_err(Fault::Io)?;
     let Some(last) = last.filter(|_| sound) else {
@@ -76,16 +80,37 @@ struct Shared {
 struct State {
     work: Option<Frozen>,
     leases: u64,
-    failure: Option<String>,
+    failure: Option<Failure>,
     stop: bool,
 }
 
+/// Why it did not get on.
+#[derive(Clone, Debug)]
+struct Failure {
+    what: String,
+    is_full: bool,
+}
+
+/// Tells whether the journal is being brought into the database.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Shared>);
+
+impl Health {
+    /// What keeps it from that, for the administrator; tried again all the time. Until then the journal is not used
+    /// again from its beginning, and once it has no room left nothing more is committed.
+    pub fn trouble(&self) -> Option<String> {
+        self.0.lock().failure.as_ref().map(|failure| failure.what.clone())
+    }
+}
+
 impl Folder {
-    /// Starts the thread, which owns the database from now on. After a failure it tries again when it has rested.
+    /// Starts the thread, which owns the database from now on. After a failure it tries again when it has rested,
+    /// and there is room if that was what it lacked.
     pub(crate) fn spawn(
         db: Database,
         work: Option<Frozen>,
         rest: Duration,
+        room: Arc<dyn Room>,
         reopen: Reopen,
     ) -> Result<Self, Fault> {
         let state = State { work, leases: tables::count(&db)?, failure: None, stop: false };
@@ -93,7 +118,7 @@ impl Folder {
         let thread = {
             let shared = Arc::clone(&shared);
             let builder = thread::Builder::new().name("fold".to_owned());
-            builder.spawn(move || run(&shared, db, rest, &reopen)).map_err(Fault::Io)?
+            builder.spawn(move || run(&shared, db, rest, &*room, &reopen)).map_err(Fault::Io)?
         };
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -118,9 +143,21 @@ impl Folder {
         let waiting = |state: &mut State| state.work.is_some() && state.failure.is_none();
         let state = self.shared.changed.wait_while(self.shared.lock(), waiting);
         match &state.unwrap_or_else(PoisonError::into_inner).failure {
-            Some(failure) => Err(Fault::Engine(failure.clone())),
+            Some(Failure { what, is_full: true }) => {
+                Err(Fault::Io(io::Error::new(io::ErrorKind::StorageFull, what.clone())))
+            }
+            Some(failure) => Err(Fault::Engine(failure.what.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Whether it did not get on when it was last tried.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.shared.lock().failure.is_some()
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        Health(Arc::clone(&self.shared))
     }
 }
 
@@ -147,35 +184,48 @@ impl Shared {
         let state = state.unwrap_or_else(PoisonError::into_inner);
         state.work.clone().filter(|_| !state.stop)
     }
+
+    /// Waits for so long; true when it is time to stop.
+    fn rest(&self, time: Duration) -> bool {
+        let resting = |state: &mut State| !state.stop;
+        let rested = self.changed.wait_timeout_while(self.lock(), time, resting);
+        rested.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
 }
 
-fn run(shared: &Shared, db: Database, rest: Duration, reopen: &Reopen) {
-    let mut db = Some(db);
+fn run(shared: &Shared, db: Database, rest: Duration, room: &dyn Room, reopen: &Reopen) {
+    let (mut db, mut blocks) = (Some(db), STEP);
     while let Some(mut work) = shared.next() {
         let result = guarded(|| {
             let open = match db.take() {
                 Some(open) => open,
                 None => reopen()?,
             };
-            let done = step(&open, &mut work)?;
+            let done = step(&open, &mut work, blocks)?;
             let leases = tables::count(&open)?;
             // After a failure it was dropped above, with whatever state it was in.
             db = Some(open);
             Ok((done, leases))
         });
+        if matches!(result, Ok((true, _))) {
+            room.restore();
+        }
         let mut state = shared.lock();
         match result {
             Ok((done, leases)) => {
+                blocks = (blocks * 2).min(STEP);
                 state.leases = leases;
                 state.failure = None;
                 state.work = (!done).then_some(work);
                 shared.changed.notify_all();
             }
             Err(fault) => {
-                state.failure = Some(fault.to_string());
+                let is_full = fault.is_full();
+                blocks = if is_full { (blocks / 8).max(1) } else { blocks };
+                state.failure = Some(Failure { what: fault.to_string(), is_full });
                 shared.changed.notify_all();
-                let resting = |state: &mut State| !state.stop;
-                drop(shared.changed.wait_timeout_while(state, rest, resting));
+                drop(state);
+                while !shared.rest(rest) && is_full && !room.is_left() {}
             }
         }
     }

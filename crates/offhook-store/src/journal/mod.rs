@@ -5,8 +5,9 @@
 //! brings the other into the database, and then that one is written over from its beginning. The database says
 //! up to which batch it holds everything; what the files hold beyond that is read when the store is opened.
 //!
-//! A batch is written only when the one before it is on disk. So a batch that is not whole is one that was never
-//! acknowledged if it is the last, and damage if it is not.
+//! A batch is written only when the one before it is on disk. So a batch that is not whole is damaged if there is one
+//! after it; if there is none it was being written when the power went, and never acknowledged, as far as anybody can
+//! tell. That is why an empty one is written when nothing was committed for a while.
 
 mod block;
 pub(crate) mod fold;
@@ -16,12 +17,13 @@ mod segment;
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use offhook_model::{Lease, LeaseWrite};
 
 use crate::error::Fault;
 use crate::record;
-use block::{Assembler, BLOCK, Batch, blocks_of, write_batch};
+use block::{Assembler, BLOCK, Batch, Block, blocks_of, write_batch};
 #[cfg(test)]
 pub(crate) use medium::Backing;
 pub(crate) use medium::{BackingFile, Bytes, Medium};
@@ -53,6 +55,8 @@ pub(crate) struct Journal {
     in_doubt: bool,
     /// What is to be folded next.
     frozen: Option<Frozen>,
+    /// What the last batch left that is not whole.
+    torn: Option<Remains>,
     /// The last batch is there to end it: see [`Journal::end`].
     ended: bool,
     payload: Vec<u8>,
@@ -69,6 +73,14 @@ pub(crate) struct Frozen {
 
 /// A batch's number, first block and how many it has.
 type Place = (u64, usize, usize);
+
+/// Blocks of a file where a batch was begun.
+#[derive(Clone, Copy, Debug)]
+struct Remains {
+    second: bool,
+    first: usize,
+    blocks: usize,
+}
 
 impl Journal {
     /// Reads the journal of a database that holds everything up to the batch `folded`. Returns what it says beyond
@@ -105,12 +117,21 @@ impl Journal {
             // What is left of a torn batch is of no batch that could become whole.
             in_doubt: false,
             frozen: None,
+            torn: None,
             ended: true,
             payload: Vec::new(),
             blocks: Vec::new(),
         };
         let at = this.at;
         this.active_mut().has_blocks(at);
+        for (second, first) in [(is_second, at), (!is_second, 0)] {
+            let [one, other] = &this.segments;
+            let segment = if second { other } else { one };
+            let blocks = remains(segment, first, this.next).map_err(Fault::Io)?;
+            if blocks > 0 {
+                this.torn = Some(Remains { second, first, blocks });
+            }
+        }
         let mut latest = Latest::new();
         let reader = this.other().reader().map_err(Fault::Io)?;
         replay(&reader, &older, &mut latest)?;
@@ -121,7 +142,19 @@ impl Journal {
         });
         let reader = this.active().reader().map_err(Fault::Io)?;
         this.changes = replay(&reader, &newer, &mut latest)?;
+        this.ended = newer.last().is_none_or(|place| is_end(&reader, *place));
         Ok((this, latest))
+    }
+
+    /// Removes what is left of a batch that is not whole, and tells of it: once, for the next batch takes its place
+    /// and may be shorter.
+    pub(crate) fn scrub(&mut self) -> io::Result<Option<Torn>> {
+        let Some(Remains { second, first, blocks }) = self.torn else { return Ok(None) };
+        let [one, other] = &self.segments;
+        let segment = if second { other } else { one };
+        segment.write(first, &vec![0; blocks * BLOCK])?;
+        self.torn = None;
+        Ok(Some(Torn { file: segment.path().to_owned(), bytes: (blocks * BLOCK) as u64 }))
     }
 
     /// What is to be folded before the next turn, told once. To be asked after every [`Journal::append`], one that
@@ -152,7 +185,8 @@ impl Journal {
     }
 
     /// Makes `writes` durable as one batch. `leases` is about how many there are in all; `may_turn` says that the
-    /// other file is folded, so that this one can be once it is long enough.
+    /// other file is folded, so that this one can be once it is long enough; `may_grow` whether more room may be taken
+    /// on the disk, asked when there is too little.
     ///
     /// # Errors
     /// It is not durable, as far as is known, and can be tried again or given up: the next one takes its place.
@@ -161,11 +195,14 @@ impl Journal {
         writes: &[LeaseWrite],
         leases: u64,
         may_turn: bool,
+        may_grow: impl Fn() -> bool,
     ) -> io::Result<()> {
         let mut payload = std::mem::take(&mut self.payload);
         payload.clear();
         writes.iter().for_each(|write| put_change(write, &mut payload));
-        let result = self.append_payload(&payload, leases, may_turn);
+        let result = self
+            .make_room(blocks_of(payload.len()), leases, may_turn, may_grow)
+            .and_then(|()| self.write(&payload));
         self.payload = payload;
         if result.is_ok() {
             self.changes += writes.len();
@@ -175,29 +212,16 @@ impl Journal {
     }
 
     /// Writes a batch without changes behind the others: damage to the last one of them can be told from one
-    /// that was being written when the power went.
+    /// that was being written when the power went. There is always room for it.
     pub(crate) fn end(&mut self) -> io::Result<()> {
-        if !self.ended && !self.is_full() {
-            self.append_payload(&[], u64::MAX, false)?;
+        if !self.ended && self.at < self.active().capacity() {
+            self.write(&[])?;
             self.ended = true;
         }
         Ok(())
     }
 
-    fn append_payload(&mut self, payload: &[u8], leases: u64, may_turn: bool) -> io::Result<()> {
-        let count = blocks_of(payload.len());
-        if self.at + count > self.active().capacity() {
-            let may_turn = may_turn && self.at > 0 && self.frozen.is_none();
-            // Folding costs less for each lease the more of them there are.
-            let is_worth_it = self.changes as u64 >= leases / 4 || self.at >= ENOUGH;
-            // A full disk has room in the other file yet.
-            if may_turn && (is_worth_it || self.make_room(count).is_err()) {
-                self.turn()?;
-            }
-            if self.at + count > self.active().capacity() {
-                self.make_room(count)?;
-            }
-        }
+    fn write(&mut self, payload: &[u8]) -> io::Result<()> {
         let mut blocks = std::mem::take(&mut self.blocks);
         write_batch(self.next, payload, &mut blocks);
         self.in_doubt = true;
@@ -205,13 +229,47 @@ impl Journal {
         self.blocks = blocks;
         written?;
         self.in_doubt = false;
-        self.at += count;
+        self.at += blocks_of(payload.len());
         self.next += 1;
         Ok(())
     }
 
-    fn make_room(&mut self, count: usize) -> io::Result<()> {
-        let blocks = self.at + count;
+    /// Whether a batch fits, and one to end with.
+    fn has_room(&self, count: usize) -> bool {
+        self.at + count < self.active().capacity()
+    }
+
+    /// Makes room for a batch: in this file, or in the other one.
+    fn make_room(
+        &mut self,
+        count: usize,
+        leases: u64,
+        may_turn: bool,
+        may_grow: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        if self.has_room(count) {
+            return Ok(());
+        }
+        if may_turn && self.at > 0 && self.frozen.is_none() {
+            // Folding costs less for each lease the more of them there are.
+            let is_worth_it = self.changes as u64 >= leases / 4 || self.at >= ENOUGH;
+            // A full disk has room in the other file yet.
+            if is_worth_it || !may_grow() || self.grow(count).is_err() {
+                self.turn()?;
+            }
+            if self.has_room(count) {
+                return Ok(());
+            }
+        }
+        if may_grow() {
+            self.grow(count)
+        } else {
+            Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full"))
+        }
+    }
+
+    fn grow(&mut self, count: usize) -> io::Result<()> {
+        let blocks = self.at + count + 1;
         self.active_mut().grow(blocks)
     }
 
@@ -228,6 +286,47 @@ impl Journal {
         self.in_doubt = false;
         Ok(())
     }
+}
+
+/// The last batch of the journal that was not whole when the store was opened, and is not part of it: it was being
+/// written when the program or the machine was stopped, and then nobody was told of it; or it was damaged since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The journal file it is in.
+    pub file: PathBuf,
+    /// The bytes of it that were found there.
+    pub bytes: u64,
+}
+
+/// How many blocks from there on bear something of the batch with this number, or of none that was ever whole.
+fn remains(segment: &Segment, first: usize, number: u64) -> io::Result<usize> {
+    /// No batch is longer: its submissions are counted.
+    const LONGEST: usize = 4096;
+    let (mut found, mut place) = (0, 0);
+    let take = |bytes: &[u8]| {
+        let is_its = match Block::read(bytes) {
+            Some(block) => block.sequence >= number,
+            None => found == place && bytes.iter().any(|byte| *byte != 0),
+        };
+        place += 1;
+        if is_its {
+            found = place;
+        }
+        true
+    };
+    segment.reader()?.blocks(first, first + LONGEST, take)?;
+    Ok(found)
+}
+
+/// Whether a batch is one to end with.
+fn is_end(reader: &Reader, (_, first, blocks): Place) -> bool {
+    let mut assembler = Assembler::default();
+    let mut is_end = false;
+    let take = |block: &[u8]| {
+        is_end = assembler.push(block).is_some_and(|batch| batch.payload.is_empty());
+        true
+    };
+    blocks == 1 && reader.blocks(first, first + blocks, take).is_ok() && is_end
 }
 
 /// Whether a journal file was never written to since it was made.

@@ -116,7 +116,12 @@ impl Segment {
     /// Makes room for `blocks` in all, a step more at the least. Nothing that was there is touched.
     pub(crate) fn grow(&mut self, blocks: usize) -> io::Result<()> {
         let capacity = blocks.next_multiple_of(STEP);
-        lengthen(&*self.medium, HEADS + self.capacity, HEADS + capacity)?;
+        let lengthened = lengthen(&*self.medium, HEADS + self.capacity, HEADS + capacity);
+        if lengthened.is_err() {
+            // Half of it is of no use here, and others may need it.
+            let _ = self.medium.set_len(((HEADS + self.capacity) * BLOCK) as u64);
+        }
+        lengthened?;
         // Should this fail, the next attempt writes the same copy, and the other one stays as it is.
         let writes = self.writes + 1;
         let head = head(self.store, writes, capacity);
