@@ -14,7 +14,7 @@ use crate::packet::*;
 const PHONES: u32 = 3000;
 
 /// The sample site with a voice scope that has an address for each of them.
-fn site() -> String {
+pub(crate) fn site() -> String {
     let lab = std::fs::read_to_string(repository().join("config/lab.toml")).unwrap();
     lab.replace("10.250.1.0/24", "10.250.0.0/16")
         .replace("10.250.1.20-10.250.1.149", "10.250.64.0-10.250.79.255")

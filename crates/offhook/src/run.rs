@@ -68,6 +68,9 @@ impl Opened {
         let store =
             offhook_store::Store::open(&state).map_err(|error| say(&error, Some(error.hint())));
         let (store, leases) = store.ok()?;
+        if let Some(torn) = store.torn() {
+            say_torn(torn);
+        }
         let (dhcp, dns, tftp) = (dhcp.ok()?, dns.ok()?, tftp.ok()?);
         // The state directory is this process's alone now.
         let control = control::bind(&state).map_err(|error| no_control(&error)).ok();
@@ -135,6 +138,16 @@ impl Opened {
             }
         }
     }
+}
+
+fn say_torn(torn: &offhook_store::Torn) {
+    warn!(
+        file = %torn.file.display(), bytes = torn.bytes,
+        hint = "if nothing was stopped hard or lost power, look at the disk: what was acknowledged in the last second \
+                before the stop may be forgotten until those phones renew",
+        "the last commit of the lease store is not whole and was left out: it was under way when the program was \
+         stopped, and nobody was told of it, or it was damaged since"
+    );
 }
 
 fn no_control(error: &std::io::Error) {

@@ -9,6 +9,7 @@ mod journal;
 mod ports;
 mod prober;
 mod questions;
+mod upkeep;
 mod worker;
 
 use std::io;

@@ -16,6 +16,7 @@ use super::journal::Journal;
 use super::ports::Ports;
 use super::prober::{Held, Prober, Waiting};
 use super::questions::{Asked, Question};
+use super::upkeep::Upkeep;
 use crate::clock::{self, Clock};
 
 /// The longest wait: how late an expired offer may be swept.
@@ -105,6 +106,7 @@ struct Worker {
     waiting: Waiting,
     /// Whether the last batch could not be written: nothing is offered that could not be acknowledged.
     storage_failed: bool,
+    upkeep: Upkeep,
 }
 
 /// Serves until [`Mail::Stop`]; then everything handed to the store is durable.
@@ -128,6 +130,7 @@ pub(super) fn run(
     let journal = Arc::new(journal);
     let prober = Arc::new(Prober::open(&ports, &site));
     let core = Core::new(site, ports.links(), leases, clock.now());
+    let upkeep = Upkeep::new(&store);
     let writer = {
         let (ports, journal) = (Arc::clone(&ports), Arc::clone(&journal));
         Writer::spawn(store, move |batch| finish(batch, &ports, &journal, &mailbox))
@@ -144,6 +147,7 @@ pub(super) fn run(
         probed: Time::default(),
         waiting: Waiting::default(),
         storage_failed: false,
+        upkeep,
     };
     let mut batch = RecvBatch::new();
     let mut descriptors = ports.descriptors();
@@ -255,6 +259,7 @@ impl Worker {
             let probe = LeaseWrite::Remove(std::net::Ipv4Addr::UNSPECIFIED);
             let _ = self.writer.submit(vec![probe], None);
         }
+        self.upkeep.look();
     }
 
     fn message(&mut self, message: Message, decide: Decide) {
