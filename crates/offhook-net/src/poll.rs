@@ -19,7 +19,7 @@ pub struct Poller {
 /// returns at once. Several before one wait are one.
 #[derive(Clone, Debug)]
 pub struct Waker {
-    event: Arc<EventFd>,
+    pub(crate) event: Arc<EventFd>,
 }
 
 /// What ended a wait. Neither when it was the time-out.
@@ -104,7 +104,7 @@ pub(crate) fn wait_for(
     }
 }
 
-fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
+pub(crate) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     timeout.map_or(PollTimeout::NONE, |timeout| {
         let millis = timeout.as_nanos().div_ceil(1_000_000);
         PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)

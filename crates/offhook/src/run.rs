@@ -44,7 +44,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
 struct Opened {
     dhcp: dhcp::Ports,
     dns: dns::Bound,
-    tftp: Option<tftp::Bound>,
+    tftp: Option<tftp::Listener>,
     store: offhook_store::Store,
     leases: Vec<offhook_model::Lease>,
     /// Nothing that phones need.

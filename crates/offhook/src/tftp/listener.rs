@@ -2,37 +2,31 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::libc;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
 use offhook_net::BindError;
-use tokio::io::Interest;
 
 /// A whole building asks at once; the kernel grants what `net.core.rmem_max` allows of it.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// The listener, open but not yet served: requests wait in its queue.
+/// The listener: requests wait in its queue, served or not.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct Listener {
     socket: UdpSocket,
     address: SocketAddr,
 }
 
-impl Bound {
-    /// Where it listens: a port that was given as 0 is known now.
-    #[cfg(test)]
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// To be called inside the runtime.
-    pub(super) fn listen(self) -> io::Result<Listener> {
-        let socket = tokio::net::UdpSocket::from_std(self.socket)?;
-        Ok(Listener { socket, address: self.address })
-    }
+/// A datagram that came to the well-known port.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) length: usize,
+    pub(super) peer: SocketAddr,
+    /// The address it was sent to, with port 0: what a socket is bound to that answers it.
+    pub(super) local: SocketAddr,
 }
 
 /// Opens the socket that requests come to. On `0.0.0.0` or `[::]` the kernel is asked to tell for each request which
@@ -40,7 +34,7 @@ impl Bound {
 ///
 /// # Errors
 /// The address is in use, not on this host, or its port not for this user to bind.
-pub(crate) fn bind(listen: SocketAddr) -> Result<Bound, BindError> {
+pub(crate) fn bind(listen: SocketAddr) -> Result<Listener, BindError> {
     open(listen).map_err(|source| BindError {
         what: "TFTP",
         address: listen,
@@ -49,7 +43,7 @@ pub(crate) fn bind(listen: SocketAddr) -> Result<Bound, BindError> {
     })
 }
 
-fn open(listen: SocketAddr) -> io::Result<Bound> {
+fn open(listen: SocketAddr) -> io::Result<Listener> {
     let socket = UdpSocket::bind(listen)?;
     socket.set_nonblocking(true)?;
     match listen.ip() {
@@ -64,34 +58,20 @@ fn open(listen: SocketAddr) -> io::Result<Bound> {
     // A smaller buffer serves as well, only not as many at once.
     let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
     let address = socket.local_addr()?;
-    Ok(Bound { socket, address })
-}
-
-#[derive(Debug)]
-pub(super) struct Listener {
-    socket: tokio::net::UdpSocket,
-    address: SocketAddr,
-}
-
-/// A datagram that came to the well-known port.
-#[derive(Debug)]
-pub(super) struct Received {
-    pub(super) length: usize,
-    pub(super) peer: SocketAddr,
-    /// The address it was sent to, with port 0: what a socket is bound to that answers it.
-    pub(super) local: SocketAddr,
+    Ok(Listener { socket, address })
 }
 
 impl Listener {
+    /// Where it listens: a port that was given as 0 is known now.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.socket.async_io(Interest::READABLE, || self.try_receive(buffer)).await
-    }
-
-    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    /// Takes one datagram, without waiting.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is none, or as the kernel says.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(
@@ -125,6 +105,12 @@ impl Listener {
             _ => SocketAddr::new(local, 0),
         };
         Ok(Received { length: message.bytes, peer, local })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -1,27 +1,39 @@
 //! The TFTP server's shell: sockets, files, time and logs around `offhook-tftp`.
 //!
-//! One task reads the well-known port and keeps the list of who is being served (`server.rs`). Every request gets a
-//! task and a port of its own (`session.rs`), which finds the file below the root (`root.rs`), shares its bytes with
-//! whoever else reads it (`library.rs`) and drives the state machine.
+//! One thread waits for the well-known port and for the port of every transfer (`engine.rs`), and keeps the list of
+//! who is being served (`clients.rs`). The file of a request is found by tasks of the runtime (`finder.rs`), below the
+//! root (`root.rs`); its bytes are shared with whoever else reads it (`library.rs`). Then the thread drives the
+//! state machine, on a port of the transfer's own (`session.rs`).
 
+mod clients;
+mod engine;
+mod finder;
 mod library;
 mod listener;
 mod root;
-mod server;
 mod session;
 #[cfg(test)]
 mod tests;
 mod throttle;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use offhook_tftp::Limits;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::debug;
+use tracing::{debug, error, info};
 
-pub(crate) use listener::{Bound, bind};
+pub(crate) use listener::{Listener, bind};
+
+use engine::Engine;
+
+/// How long to wait before the server is started again after it ended unasked.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 /// As many open files as are ever useful here; each transfer has a socket.
 const OPEN_FILES: u64 = 65_536;
@@ -35,11 +47,37 @@ pub(crate) struct Settings {
     pub(crate) transfers: usize,
     /// Transfers at a time for one client address. Many phones may be behind one.
     pub(crate) transfers_per_client: usize,
+    /// Whether blocks are to fit the packets of the path, so that none is sent in fragments.
+    pub(crate) whole_packets: bool,
+}
+
+/// Which client, among those there are and were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl From<Key> for u64 {
+    fn from(Key { index, generation }: Key) -> Self {
+        Self::from(index) << 32 | Self::from(generation)
+    }
+}
+
+impl From<u64> for Key {
+    fn from(token: u64) -> Self {
+        Self { index: (token >> 32) as u32, generation: token as u32 }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limits: Limits::default(), transfers: 4096, transfers_per_client: 2048 }
+        Self {
+            limits: Limits::default(),
+            transfers: 4096,
+            transfers_per_client: 2048,
+            whole_packets: true,
+        }
     }
 }
 
@@ -47,22 +85,72 @@ impl Default for Settings {
 /// runtime; the handle ends once every socket is closed. The root is looked up anew for every request: it may come
 /// later, or be replaced by another.
 pub(crate) fn spawn(
-    bound: Bound,
+    listener: Listener,
     root: PathBuf,
     shutdown: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    spawn_with(bound, root, Settings::default(), shutdown)
+    spawn_with(listener, root, Settings::default(), shutdown)
 }
 
 /// As [`spawn`], with limits other than the default ones.
 pub(crate) fn spawn_with(
-    bound: Bound,
+    listener: Listener,
     root: PathBuf,
     settings: Settings,
     shutdown: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     allow_open_files();
-    tokio::spawn(server::serve(bound, root, settings, shutdown))
+    let listener = Arc::new(listener);
+    info!(address = %listener.address(), root = %root.display(), "serving TFTP");
+    tokio::spawn(async move {
+        while let Err(reason) = serve(&listener, &root, &settings, shutdown.clone()).await {
+            error!(reason, "the TFTP server ended, starting it again");
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    })
+}
+
+/// Serves until told to stop; an error is why it ended before.
+async fn serve(
+    listener: &Arc<Listener>,
+    root: &Path,
+    settings: &Settings,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let engine = Engine::new(
+        Arc::clone(listener),
+        root.to_owned(),
+        settings.clone(),
+        Handle::current(),
+        Arc::clone(&stop),
+    )
+    .map_err(|error| error.to_string())?;
+    let waker = engine.waker();
+    let (ended, mut end) = oneshot::channel();
+    let thread = move || {
+        // When it panics, `ended` is dropped, and that says it.
+        let _ = ended.send(engine.run());
+    };
+    std::thread::Builder::new()
+        .name("tftp".into())
+        .spawn(thread)
+        .map_err(|error| error.to_string())?;
+    let told = async move {
+        // An error means that whoever could tell us is gone: that is the end as well.
+        let _ = shutdown.wait_for(|stop| *stop).await;
+    };
+    tokio::select! {
+        biased;
+        result = &mut end => {
+            return result.map_err(|_| "panicked".to_owned())?.map_err(|error| error.to_string());
+        }
+        () = told => {}
+    }
+    stop.store(true, Ordering::Relaxed);
+    waker.wake();
+    let _ = end.await;
+    Ok(())
 }
 
 /// A thousand phones need more than the 1,024 files a process may have open by default; how many more is the

@@ -1,0 +1,197 @@
+//! Who is being served, and who may be: one transfer per address and port, or two while it is not known which of
+//! them the client is at.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::session::{Session, Stage};
+use super::{Key, Settings};
+
+/// Everybody who is being served.
+#[derive(Debug)]
+pub(super) struct Clients {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    current: HashMap<SocketAddr, Key>,
+    per_client: HashMap<IpAddr, usize>,
+    transfers: usize,
+    transfers_per_client: usize,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    client: Option<Client>,
+}
+
+/// One request, and what has come of it.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Who asks, and from where it is answered.
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) request: Box<[u8]>,
+    /// The transfer, once its file is found.
+    pub(super) session: Option<Session>,
+    /// It may answer, and send nothing on its own account.
+    pub(super) muted: bool,
+    /// When its timer is looked at next.
+    pub(super) alarm: Option<Instant>,
+    /// There are two transfers for this client: the first to make progress is the one that stays.
+    contested: bool,
+    /// The transfer this one is about to replace. The same request once more may come from a phone that has begun
+    /// anew, or late, from one that is well into its transfer: whose ACK comes first says which.
+    before: Option<Key>,
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// It is on its way to being answered already.
+    Ignore,
+    /// It was answered, and the answer lost: this transfer sends it again.
+    Repeat(Key),
+    /// There is no room for one more.
+    Busy,
+    /// It is a new one; these end with it.
+    New(Key, Vec<Client>),
+}
+
+impl Clients {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            current: HashMap::new(),
+            per_client: HashMap::new(),
+            transfers: settings.transfers,
+            transfers_per_client: settings.transfers_per_client,
+        }
+    }
+
+    pub(super) fn client(&mut self, key: Key) -> Option<&mut Client> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        slot.client.as_mut().filter(|_| slot.generation == key.generation)
+    }
+
+    /// Decides on a request.
+    pub(super) fn admit(
+        &mut self,
+        request: &[u8],
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Admission {
+        let mut ended = Vec::new();
+        let mut before = None;
+        if let Some(old) = self.current.get(&peer).copied() {
+            let Some(client) = self.client(old) else { return Admission::Ignore };
+            let same = *client.request == *request;
+            // The same request once more, come before anything of the transfer was acknowledged.
+            match client.session.as_ref().map(Session::stage) {
+                None if same => return Admission::Ignore,
+                Some(Stage::Answered) if same => return Admission::Repeat(old),
+                _ => {}
+            }
+            let older = client.before.take();
+            if same {
+                // It is silenced until it is known whose this request is.
+                client.muted = true;
+                client.contested = true;
+                before = Some(old);
+            }
+            ended.extend(older.and_then(|older| self.take(older)));
+            if !same {
+                // The client has begun anew from the same port, as U-Boot does.
+                ended.extend(self.take(old));
+            }
+        } else if self.is_full(peer.ip()) {
+            return Admission::Busy;
+        }
+        let key = self.insert(Client {
+            peer,
+            local,
+            request: request.into(),
+            session: None,
+            muted: false,
+            alarm: None,
+            contested: before.is_some(),
+            before,
+        });
+        self.current.insert(peer, key);
+        Admission::New(key, ended)
+    }
+
+    /// A transfer has made progress. If there are two for this client that ends the other one, which is returned.
+    pub(super) fn progressed(&mut self, key: Key) -> Option<Client> {
+        let client = self.client(key)?;
+        client.muted = false;
+        if !std::mem::take(&mut client.contested) {
+            return None;
+        }
+        let (peer, before) = (client.peer, client.before.take());
+        let current = self.current.get(&peer).copied()?;
+        if current == key {
+            return before.and_then(|before| self.take(before));
+        }
+        // It is the older one, and stays.
+        if self.client(current)?.before.take() != Some(key) {
+            return None;
+        }
+        self.current.insert(peer, key);
+        self.take(current)
+    }
+
+    /// Takes a client out; the transfer it was to replace goes on in its place.
+    pub(super) fn remove(&mut self, key: Key) -> Option<Client> {
+        let mut client = self.take(key)?;
+        let Some(current) = self.current.get(&client.peer).copied() else { return Some(client) };
+        if current == key {
+            self.current.remove(&client.peer);
+            if let Some(before) = client.before.take()
+                && let Some(older) = self.client(before)
+            {
+                older.contested = false;
+                older.muted = false;
+                self.current.insert(client.peer, before);
+            }
+        } else if let Some(newer) = self.client(current) {
+            newer.before.take_if(|before| *before == key);
+        }
+        Some(client)
+    }
+
+    fn is_full(&self, client: IpAddr) -> bool {
+        self.slots.len() - self.free.len() >= self.transfers
+            || self.per_client.get(&client).is_some_and(|count| *count >= self.transfers_per_client)
+    }
+
+    fn insert(&mut self, client: Client) -> Key {
+        *self.per_client.entry(client.peer.ip()).or_default() += 1;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let mut key = Key { index, generation: 0 };
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.client = Some(client);
+            key.generation = slot.generation;
+        }
+        key
+    }
+
+    fn take(&mut self, key: Key) -> Option<Client> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        let client = slot.client.take_if(|_| slot.generation == key.generation)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.index);
+        let ip = client.peer.ip();
+        if let Some(count) = self.per_client.get_mut(&ip) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.per_client.remove(&ip);
+            }
+        }
+        Some(client)
+    }
+}

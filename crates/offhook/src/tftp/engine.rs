@@ -1,0 +1,266 @@
+//! The thread that serves: it waits for all sockets at once, and drives every transfer.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use offhook_net::{Events, Interest, Multiplexer, Waker, path_mtu};
+use offhook_tftp::{FirstContact, Refusal, first_contact};
+use tokio::runtime::Handle;
+use tracing::{info, warn};
+
+use super::clients::{Admission, Client, Clients};
+use super::finder::{Finder, Found};
+use super::listener::{Listener, Received};
+use super::session::{MUTED_PAUSE, Session, answer_once, open_port};
+use super::{Key, Settings};
+
+/// The longest request read. RFC 2347 has 512 bytes suffice; who sends more is still told what is wrong with it.
+const LONGEST_REQUEST: usize = 8192;
+/// Requests taken before transfers have their turn again.
+const REQUESTS: usize = 64;
+/// How long to wait after an error of the listener.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What the IPv4, UDP and DATA headers take of a packet, octets.
+const HEADERS: u16 = 20 + 8 + 4;
+/// The token of the listener; every other one is a [`Key`].
+const LISTENER: u64 = u64::MAX;
+
+/// Everything the thread has.
+pub(super) struct Engine {
+    listener: Arc<Listener>,
+    settings: Settings,
+    multiplexer: Multiplexer,
+    finder: Finder,
+    clients: Clients,
+    /// When to look at whom. An entry counts that is its client's alarm.
+    alarms: BinaryHeap<Reverse<(Instant, Key)>>,
+    scratch: Vec<u8>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Engine {
+    /// # Errors
+    /// There is no file descriptor left.
+    pub(super) fn new(
+        listener: Arc<Listener>,
+        root: PathBuf,
+        settings: Settings,
+        runtime: Handle,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let multiplexer = Multiplexer::new()?;
+        multiplexer.add(listener.as_fd(), LISTENER)?;
+        let finder = Finder::new(root, runtime, multiplexer.waker());
+        let clients = Clients::new(&settings);
+        Ok(Self {
+            listener,
+            settings,
+            multiplexer,
+            finder,
+            clients,
+            alarms: BinaryHeap::new(),
+            scratch: Vec::new(),
+            stop,
+        })
+    }
+
+    /// Ends the wait of [`run`](Self::run).
+    pub(super) fn waker(&self) -> Waker {
+        self.multiplexer.waker()
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// The kernel does not let us wait.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            let wait = self.alarms.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
+            self.multiplexer.wait(&mut events, wait)?;
+            let now = Instant::now();
+            for event in events.iter() {
+                match event.token {
+                    LISTENER => self.requests(),
+                    token => self.ready(Key::from(token), event.readable, now),
+                }
+            }
+            if events.woken() {
+                while let Some(found) = self.finder.next() {
+                    self.found(found);
+                }
+            }
+            self.alarms(now);
+        }
+        Ok(())
+    }
+
+    fn requests(&mut self) {
+        let mut buffer = [0; LONGEST_REQUEST];
+        for _ in 0..REQUESTS {
+            match self.listener.receive(&mut buffer) {
+                Ok(received) => {
+                    let datagram = buffer.get(..received.length).unwrap_or_default();
+                    self.request(datagram, &received);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.finder.complaints().cannot_receive(&error);
+                    std::thread::sleep(PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, datagram: &[u8], received: &Received) {
+        let &Received { peer, local, .. } = received;
+        if peer.port() == 0 {
+            return;
+        }
+        let request = match first_contact(datagram) {
+            FirstContact::Ignore => return,
+            FirstContact::Refuse(refusal, name) => {
+                return self.refuse(refusal, name.unwrap_or_default(), received);
+            }
+            FirstContact::Read(request) => request,
+        };
+        match self.clients.admit(datagram, local, peer) {
+            Admission::Ignore => {}
+            Admission::Repeat(key) => {
+                if let Some(session) = self.clients.client(key).and_then(|c| c.session.as_mut()) {
+                    session.request_repeated();
+                    self.drive(key, Instant::now());
+                }
+            }
+            Admission::Busy => self.refuse(Refusal::Busy, request.name, received),
+            Admission::New(key, ended) => {
+                ended.into_iter().for_each(replaced);
+                self.finder.search(key, peer, request.name);
+            }
+        }
+    }
+
+    /// The search for a file has come to its end.
+    fn found(&mut self, Found { key, result }: Found) {
+        // Gone, when the client has begun anew meanwhile.
+        let Some(client) = self.clients.client(key) else { return };
+        let (local, peer) = (client.local, client.peer);
+        let begun = result.and_then(|(path, image)| {
+            let FirstContact::Read(request) = first_contact(&client.request) else {
+                return Err(Refusal::Malformed);
+            };
+            let failed = |error| {
+                let reason = format_args!("no socket to send from: {error}");
+                self.finder.complaints().say(peer, request.name, &reason);
+                Refusal::Failed
+            };
+            let socket = open_port(local).map_err(failed)?;
+            self.multiplexer.add(socket.as_fd(), key.into()).map_err(failed)?;
+            let mut limits = self.settings.limits.clone();
+            if let Some(mtu) = path_mtu(local, peer).filter(|_| self.settings.whole_packets) {
+                limits.block_size = limits.block_size.min(mtu.saturating_sub(HEADERS).max(8));
+            }
+            let now = Instant::now();
+            Ok(Session::new(&request, &path, image, &limits, (socket, peer), now))
+        });
+        match begun {
+            Ok(session) => {
+                client.session = Some(session);
+                self.drive(key, Instant::now());
+            }
+            Err(refusal) => {
+                answer_once(local, peer, &refusal.packet());
+                self.clients.remove(key);
+            }
+        }
+    }
+
+    /// A transfer's socket has a datagram, or room for one.
+    fn ready(&mut self, key: Key, readable: bool, now: Instant) {
+        let Some(client) = self.clients.client(key) else { return };
+        let Some(session) = &mut client.session else { return };
+        if readable
+            && session.receive(now)
+            && let Some(other) = self.clients.progressed(key)
+        {
+            replaced(other);
+        }
+        self.drive(key, now);
+    }
+
+    /// Looks at the timers that have run out.
+    fn alarms(&mut self, now: Instant) {
+        while let Some(&Reverse((at, key))) = self.alarms.peek()
+            && at <= now
+        {
+            self.alarms.pop();
+            let Some(client) = self.clients.client(key) else { continue };
+            if client.alarm.take_if(|alarm| *alarm == at).is_none() {
+                continue;
+            }
+            if client.muted {
+                self.set_alarm(key, now + MUTED_PAUSE);
+                continue;
+            }
+            if let Some(session) = &mut client.session {
+                session.timeout(now);
+                self.drive(key, now);
+            }
+        }
+    }
+
+    /// Has a client looked at by then. Deadlines move away with every packet: an alarm is moved only when it would
+    /// come too late.
+    fn set_alarm(&mut self, key: Key, at: Instant) {
+        let Some(client) = self.clients.client(key) else { return };
+        if client.alarm.is_none_or(|alarm| at < alarm) {
+            client.alarm = Some(at);
+            self.alarms.push(Reverse((at, key)));
+        }
+    }
+
+    /// Sends what a transfer has to send, and takes leave of it when it is over.
+    fn drive(&mut self, key: Key, now: Instant) {
+        let Some(client) = self.clients.client(key) else { return };
+        let muted = client.muted;
+        let Some(session) = &mut client.session else { return };
+        let waited = session.wants_room();
+        session.transmit(now, &mut self.scratch);
+        if session.is_over() {
+            session.report(now);
+            // Its socket closes, and so is watched no more.
+            self.clients.remove(key);
+            return;
+        }
+        if session.wants_room() != waited {
+            let interest = if waited { Interest::Readable } else { Interest::Writable };
+            let socket = session.socket().as_fd();
+            if let Err(error) = self.multiplexer.modify(socket, key.into(), interest) {
+                warn!(%error, "cannot wait for a TFTP transfer");
+            }
+        }
+        if let Some(deadline) = session.deadline().filter(|_| !muted) {
+            self.set_alarm(key, deadline);
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, name: &[u8], received: &Received) {
+        self.finder.complaints().say(received.peer, name, &refusal);
+        answer_once(received.local, received.peer, &refusal.packet());
+    }
+}
+
+fn replaced(client: Client) {
+    let peer: SocketAddr = client.peer;
+    info!(client = %peer, "TFTP transfer replaced by a new request");
+}

@@ -1,0 +1,154 @@
+//! Finds the file of a request, on threads that may wait for the disk.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use offhook_net::Waker;
+use offhook_tftp::{NameError, Refusal, lookup};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::Key;
+use super::library::{Library, LibraryImage};
+use super::root::{OpenedFile, Root};
+use super::session::printable;
+use super::throttle::Throttle;
+
+/// Lines a second about requests that are refused.
+const LINES_PER_SECOND: u32 = 20;
+/// Files looked up at the same time: a thread each.
+const LOOKUPS: usize = 16;
+
+/// Where files come from.
+pub(super) struct Finder {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    waker: Waker,
+    done: (Sender<Found>, Receiver<Found>),
+}
+
+struct Shared {
+    root: PathBuf,
+    library: Library,
+    lookups: Semaphore,
+    complaints: Complaints,
+}
+
+/// What came of a search.
+pub(super) struct Found {
+    /// Whose it is.
+    pub(super) key: Key,
+    /// The path below the root and the file, or what the client is told.
+    pub(super) result: Result<(Vec<u8>, LibraryImage), Refusal>,
+}
+
+/// Log lines about requests that are refused, at a bounded rate.
+pub(super) struct Complaints(Throttle);
+
+impl Complaints {
+    /// Says that somebody was refused.
+    pub(super) fn say(&self, peer: SocketAddr, name: &[u8], reason: &dyn std::fmt::Display) {
+        let Some(suppressed) = self.0.permit(Instant::now()) else { return };
+        let file = printable(name);
+        warn!(client = %peer, file, %reason, suppressed, "TFTP request refused");
+    }
+
+    /// Says that the listener's socket has an error.
+    pub(super) fn cannot_receive(&self, error: &io::Error) {
+        if self.0.permit(Instant::now()).is_some() {
+            warn!(%error, "cannot receive TFTP requests");
+        }
+    }
+}
+
+impl Finder {
+    /// Looks below `root`, in tasks of `runtime`, and uses `waker` when it has found something.
+    pub(super) fn new(root: PathBuf, runtime: Handle, waker: Waker) -> Self {
+        let shared = Shared {
+            root,
+            library: Library::default(),
+            lookups: Semaphore::new(LOOKUPS),
+            complaints: Complaints(Throttle::new(LINES_PER_SECOND)),
+        };
+        Self { shared: Arc::new(shared), runtime, waker, done: channel() }
+    }
+
+    pub(super) fn complaints(&self) -> &Complaints {
+        &self.shared.complaints
+    }
+
+    /// Begins a search; [`next`](Self::next) has what comes of it.
+    pub(super) fn search(&self, key: Key, peer: SocketAddr, name: &[u8]) {
+        let (shared, waker, done) =
+            (Arc::clone(&self.shared), self.waker.clone(), self.done.0.clone());
+        let name: Box<[u8]> = name.into();
+        self.runtime.spawn(async move {
+            let result = shared.find(&name).await.map_err(|missing| {
+                shared.complaints.say(peer, &name, &missing);
+                missing.into()
+            });
+            // Fails only when the engine is gone.
+            let _ = done.send(Found { key, result });
+            waker.wake();
+        });
+    }
+
+    /// A search that has come to its end.
+    pub(super) fn next(&self) -> Option<Found> {
+        self.done.1.try_recv().ok()
+    }
+}
+
+impl Shared {
+    async fn find(self: &Arc<Self>, name: &[u8]) -> Result<(Vec<u8>, LibraryImage), Missing> {
+        let _permit = self.lookups.acquire().await;
+        let (shared, name) = (Arc::clone(self), Box::from(name));
+        let (path, opened) = tokio::task::spawn_blocking(move || shared.open(&name))
+            .await
+            .map_err(Missing::Task)??;
+        let image = self.library.image(opened).await.map_err(Missing::Unreadable)?;
+        Ok((path, image))
+    }
+
+    fn open(&self, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
+        let root = Root::open(&self.root)
+            .map_err(|error| Missing::Root(self.root.display().to_string(), error))?;
+        let found = lookup(name, &root).map_err(Missing::Name)?;
+        Ok((found.path, found.file))
+    }
+}
+
+/// Why there is no file to send, for the log; the client is told less.
+#[derive(Debug)]
+enum Missing {
+    Root(String, io::Error),
+    Name(NameError),
+    Unreadable(io::Error),
+    Task(tokio::task::JoinError),
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root(path, error) => write!(f, "the TFTP root {path} cannot be opened: {error}"),
+            Self::Name(error) => error.fmt(f),
+            Self::Unreadable(error) => error.fmt(f),
+            Self::Task(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Missing> for Refusal {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Root(..) => Self::NotFound,
+            Missing::Name(error) => error.into(),
+            Missing::Unreadable(_) | Missing::Task(_) => Self::Failed,
+        }
+    }
+}
