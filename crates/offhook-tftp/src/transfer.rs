@@ -4,6 +4,7 @@
 //! in the present window; a window is `base + 1 ..= base + window`. Going back means setting `next` to `base`.
 //! Blocks are read again from the image when they are sent again, so a transfer keeps none of them.
 
+mod pace;
 mod timer;
 
 use std::io;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::netascii::{Cursor, netascii_block, octet_block};
 use crate::packet::data_header;
 use crate::{Image, Limits, Mode, Packet, Refusal, Request, Rollover, Terms};
+use pace::Pace;
 use timer::Timer;
 
 /// How a transfer ended.
@@ -102,6 +104,7 @@ pub struct Transfer<I> {
     last: Option<u64>,
     round: Round,
     timer: Timer,
+    pace: Pace,
     stats: Stats,
 }
 
@@ -118,6 +121,7 @@ impl<I: Image> Transfer<I> {
             mode: request.mode,
             timer: Timer::new(limits, terms.timeout, now),
             rollover: limits.rollover,
+            pace: Pace::new(terms.window),
             terms,
             phase,
             base: Position::default(),
@@ -154,16 +158,20 @@ impl<I: Image> Transfer<I> {
             Phase::Negotiating { send, .. } => *send = true,
             Phase::Sending if self.base.block == 0 && self.terms.accepted.is_empty() => {
                 self.next = self.base;
+                self.pace.begin();
             }
             _ => return false,
         }
         true
     }
 
-    /// Looks at the timer: past the [`deadline`](Self::deadline) the present window is sent again, or the transfer
-    /// given up. Before it nothing happens.
+    /// Looks at the clock: past the [`deadline`](Self::deadline) the rest of a window goes out, or the present one is
+    /// sent again, or the transfer given up. Before it nothing happens.
     pub fn timeout(&mut self, now: Instant) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        if self.pace.resume(now)
+            || matches!(self.phase, Phase::Over(_))
+            || now < self.timer.deadline()
+        {
             return;
         }
         self.stats.timeouts += 1;
@@ -174,7 +182,10 @@ impl<I: Image> Transfer<I> {
         }
         match &mut self.phase {
             Phase::Negotiating { send, .. } => *send = true,
-            _ => self.rewind(true),
+            _ => {
+                self.pace.lost();
+                self.rewind(true);
+            }
         }
     }
 
@@ -182,7 +193,10 @@ impl<I: Image> Transfer<I> {
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Over(_) => None,
-            _ => Some(self.timer.deadline()),
+            _ => {
+                let timer = self.timer.deadline();
+                Some(self.pace.resume_at().map_or(timer, |resume| resume.min(timer)))
+            }
         }
     }
 
@@ -207,6 +221,10 @@ impl<I: Image> Transfer<I> {
                 let full = 4 + usize::from(self.terms.block_size);
                 for _ in 0..most {
                     if !self.may_send() {
+                        break;
+                    }
+                    if !self.pace.allows() {
+                        self.pace.pause(now, self.timer.round_trip());
                         break;
                     }
                     match self.write_block(out) {
@@ -275,6 +293,7 @@ impl<I: Image> Transfer<I> {
             self.last = Some(number);
         }
         self.next = Position { block: number, cursor };
+        self.pace.sent();
         self.stats.retransmitted += u64::from(number <= self.highest);
         self.highest = self.highest.max(number);
         Ok(())
@@ -312,13 +331,18 @@ impl<I: Image> Transfer<I> {
             self.end(Outcome::Complete);
             return;
         }
-        self.timer.progress(now, number == self.next.block && !self.round.rewound);
+        let whole = number == self.next.block && !self.round.rewound;
+        self.timer.progress(now, whole);
         self.round = Round { doubled_before: self.round.doubled, ..Round::default() };
         if number < self.next.block {
             // The client misses what comes next: a window is acknowledged in the middle only then.
             self.rewind(false);
         } else {
             self.next = self.base;
+            if whole {
+                self.pace.arrived();
+            }
+            self.pace.begin();
         }
     }
 
@@ -341,6 +365,7 @@ impl<I: Image> Transfer<I> {
         self.next = self.base;
         self.round.rewound = true;
         self.round.doubled |= doubled;
+        self.pace.begin();
     }
 
     /// Where block `number` ends; it is in the present window.

@@ -317,6 +317,37 @@ fn an_ack_inside_a_window_reports_a_gap_once() {
 }
 
 #[test]
+fn after_a_timeout_a_window_goes_out_in_smaller_bursts_which_grow_again() {
+    let mut bench = Bench::new(bytes(60_000), "windowsize/16/");
+    bench.sent();
+    assert_eq!(bench.ack(0).blocks().len(), 16);
+    // Half at once, the rest after a pause that is no retransmission.
+    assert_eq!(bench.wait_for_timer(), Some(1000));
+    assert_eq!(bench.blocks(), (1..=8).collect::<Vec<_>>());
+    assert_eq!(bench.wait_for_timer(), Some(1001));
+    assert_eq!(bench.blocks(), (9..=16).collect::<Vec<_>>());
+    assert_eq!((bench.transfer.stats().timeouts, bench.blocks().len()), (1, 0));
+    // Again: a quarter. An ACK in a pause ends it.
+    bench.wait_for_timer();
+    assert_eq!(bench.blocks(), (1..=4).collect::<Vec<_>>());
+    assert_eq!(bench.ack(4).blocks(), (5..=8).collect::<Vec<_>>());
+    let mut bursts = vec![];
+    let (mut acknowledged, mut last) = (4, 8);
+    while bursts.last() != Some(&16) {
+        while last < acknowledged + 16 {
+            bench.wait_for_timer();
+            last += bench.blocks().len() as u16;
+        }
+        acknowledged = last;
+        let burst = bench.ack(last).blocks().len();
+        last += burst as u16;
+        bursts.push(burst);
+    }
+    assert_eq!(bursts, [6, 8, 10, 12, 14, 16]);
+    assert_eq!(bench.transfer.stats().timeouts, 2);
+}
+
+#[test]
 fn an_ack_before_a_window_reports_its_first_block_missing_but_echoes_die_out() {
     let mut bench = Bench::new(bytes(20_000), "windowsize/4/");
     bench.sent();

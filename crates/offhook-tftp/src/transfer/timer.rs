@@ -63,6 +63,11 @@ impl Timer {
         first.saturating_mul(1 << self.retries.min(16)).min(self.ceiling.max(first))
     }
 
+    /// The round trip as measured; none is as good as nothing.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.map_or(Duration::ZERO, |round_trip| round_trip.smoothed)
+    }
+
     /// A packet was sent.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent_at = now;
