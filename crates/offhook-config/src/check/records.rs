@@ -1,6 +1,6 @@
 //! Records against one another, and against what follows from hosts and switchovers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use offhook_model::{DomainName, WireName};
@@ -38,6 +38,8 @@ struct Records<'c, 'f> {
     names: HashMap<&'f WireName, Vec<&'f RecordFacts>>,
     /// Names with address records that follow from hosts and their groups.
     derived: HashMap<WireName, &'f Span>,
+    /// Reverse names of hosts' addresses, each a zone of its own where no scope has it.
+    reverse: HashSet<WireName>,
 }
 
 impl<'c, 'f> Records<'c, 'f> {
@@ -56,7 +58,11 @@ impl<'c, 'f> Records<'c, 'f> {
             .map(|name| (WireName::from(&name.value), &name.span))
             .collect();
         let zone = facts.site.zone.value().map_or_else(WireName::root, WireName::from);
-        Self { context, zone, names, derived }
+        let addresses = facts.hosts.iter().flat_map(|host| {
+            let ipv4 = host.address.value().copied().map(IpAddr::V4);
+            ipv4.into_iter().chain(host.ipv6.value().copied().map(IpAddr::V6))
+        });
+        Self { context, zone, names, derived, reverse: addresses.filter_map(reverse).collect() }
     }
 
     fn at(record: &RecordFacts) -> Place<'_> {
@@ -101,13 +107,9 @@ impl<'c, 'f> Records<'c, 'f> {
     /// Whether the name is in the reverse zone of a scope or a host.
     fn is_reverse(&self, owner: &WireName) -> bool {
         let facts = self.context.facts;
-        let is_host = |address: IpAddr| reverse(address).is_some_and(|name| owner.is_within(&name));
-        let mut hosts = facts.hosts.iter().flat_map(|host| {
-            let ipv4 = host.address.value().copied().map(IpAddr::V4);
-            ipv4.into_iter().chain(host.ipv6.value().copied().map(IpAddr::V6))
-        });
+        let mut above = std::iter::successors(Some(owner.clone()), WireName::parent);
         let subnets = || facts.scopes.iter().filter_map(|scope| scope.subnet.value());
-        hosts.any(is_host)
+        above.any(|name| self.reverse.contains(&name))
             || reverse_octets(owner).is_some_and(|octets| {
                 subnets().any(|subnet| {
                     // A zone is whole octets, and three of them at most.
@@ -220,11 +222,11 @@ impl<'c, 'f> Records<'c, 'f> {
     fn set(&self, rtype: u16, records: &[&RecordFacts]) {
         let Some((first, others)) = records.split_first() else { return };
         let is_single = matches!(rtype, types::CNAME | types::DNAME | types::SOA);
-        for (index, record) in others.iter().enumerate() {
+        let mut before = HashMap::from([(&first.record.data, *first)]);
+        for record in others {
             let name = name_of_type(rtype);
             let owner = &record.record.owner;
-            let mut before = records.iter().take(index + 1);
-            if let Some(same) = before.find(|other| other.record.data == record.record.data) {
+            if let Some(same) = before.insert(&record.record.data, record) {
                 let problem = Problem::warning(
                     Code::DuplicateRecord,
                     &record.span,
