@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod asked;
 mod clock;
+mod conformance;
 mod crash;
 mod dhclient;
 mod dns;

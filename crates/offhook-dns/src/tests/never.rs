@@ -82,6 +82,89 @@ proptest! {
     }
 }
 
+/// A zone with everything that leads from one name to another.
+static LINKED: LazyLock<Zones> = LazyLock::new(|| {
+    let records = [
+        ("a", CNAME, "b.lab.voip."),
+        ("b", CNAME, "x.w.lab.voip."),
+        ("*.w", CNAME, "provision.lab.voip."),
+        ("*.c", A, "192.0.2.1"),
+        ("*.c", MX, "10 a.lab.voip."),
+        ("d", NS, "ns.d.lab.voip."),
+        ("d", NS, "ns.e.lab.voip."),
+        ("ns.d", A, "192.0.2.2"),
+        ("ns.e", AAAA, "2001:db8::2"),
+        ("x.d", TXT, "somebody else's"),
+        ("o", DNAME, "c.lab.voip."),
+        ("p", DNAME, "d.lab.voip."),
+        ("e", CNAME, "x.d.lab.voip."),
+        ("f", CNAME, "www.example.com."),
+        ("g", SRV, "1 2 3 y.c.lab.voip."),
+        ("h", NAPTR, "1 2 \"s\" \"SIP+D2U\" \"\" g.lab.voip."),
+        ("i", NAPTR, "1 2 \"a\" \"SIP+D2U\" \"\" ns.d.lab.voip."),
+        ("@", MX, "10 mail.lab.voip."),
+        ("mail", A, "192.0.2.3"),
+    ];
+    Zones::from_site(&lab_with(&records), 1)
+});
+
+/// Whether `name` is `top`, or below it.
+fn is_within(name: &str, top: &str) -> bool {
+    name == top || name.ends_with(&format!(".{top}"))
+}
+
+/// The name that some data leads to: its last word.
+fn target(data: &str) -> String {
+    data.rsplit(' ').next().unwrap_or_default().to_lowercase()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn an_answer_has_no_name_but_those_that_the_question_leads_to_and_their_glue(
+        labels in prop::collection::vec(
+            prop::sample::select(&["a", "b", "w", "c", "d", "e", "f", "g", "h", "i", "o", "p", "x", "ns", "*"][..]),
+            0..4,
+        ),
+        qtype in prop::sample::select(&[A, AAAA, NS, CNAME, SOA, MX, TXT, SRV, NAPTR, DNAME, DS, ANY][..]),
+        tcp in any::<bool>(),
+    ) {
+        let asked = format!("{}.lab.voip.", labels.join(".")).trim_start_matches('.').to_owned();
+        let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+        let reply = reply(&LINKED, &Query::new(&asked, qtype).bytes(), transport, 0);
+        let mut names = vec![asked.clone()];
+        let mut servers = Vec::new();
+        for rr in &reply.answers {
+            let owner = rr.owner.to_lowercase();
+            let renames = rr.rtype == DNAME && names.iter().any(|name| is_within(name, &owner));
+            prop_assert!(names.contains(&owner) || renames, "{} is answered with {}", asked, owner);
+            match rr.rtype {
+                CNAME => names.push(target(&rr.data)),
+                NS | MX | SRV | NAPTR => servers.push(target(&rr.data)),
+                _ => {}
+            }
+        }
+        for rr in &reply.authorities {
+            let owner = rr.owner.to_lowercase();
+            prop_assert!(matches!(rr.rtype, SOA | NS));
+            let last = names.last().unwrap();
+            prop_assert!(is_within(last, &owner), "{} is not above {}", owner, last);
+            if rr.rtype == NS {
+                prop_assert!(owner != "lab.voip." && !reply.data().contains(&"somebody else's"));
+                servers.push(target(&rr.data));
+            }
+        }
+        for rr in &reply.additionals {
+            let owner = rr.owner.to_lowercase();
+            prop_assert!(servers.contains(&owner), "{} has nothing to do with {}", owner, asked);
+            if rr.rtype == SRV {
+                servers.push(target(&rr.data));
+            }
+        }
+    }
+}
+
 fn check(packet: &[u8]) -> Result<(), TestCaseError> {
     let zones = &*LAB;
     for transport in [Transport::Udp, Transport::Tcp] {
