@@ -143,7 +143,8 @@ impl Server {
         self.log.0.lock().unwrap().join("\n")
     }
 
-    fn pid(&self) -> Pid {
+    /// Of the program itself.
+    pub(crate) fn pid(&self) -> Pid {
         // `ip netns exec` execs: the child is the program itself.
         Pid::from_raw(self.child.id() as i32)
     }

@@ -21,6 +21,7 @@ mod kill_storm;
 mod lab;
 mod leases;
 mod named;
+mod names;
 mod packet;
 mod probe;
 mod program;

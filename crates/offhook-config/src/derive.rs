@@ -46,6 +46,7 @@ pub(crate) fn site(
             ttl: facts.dns.ttl,
             negative_ttl: facts.dns.negative_ttl,
             cache: facts.dns.cache,
+            names: facts.dns.names,
             naptr: facts.dns.naptr,
         },
         tftp,

@@ -9,6 +9,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use offhook_model::{DomainName, SipPorts, Site};
 
 use crate::MAX_NEGATIVE_TTL;
+use crate::leases::LeaseNames;
 use crate::name::{NameKey, below, reverse_address, wire_name};
 use crate::nodes::Nodes;
 use crate::rdata::{name_of, rdata_of};
@@ -92,6 +93,7 @@ impl<'s> Build<'s> {
             zones: Arc::default(),
             nodes: Arc::new(Nodes::new()),
             upstreams: Arc::new(upstreams(site)),
+            leases: LeaseNames::new(&site.zone),
         };
         Self { site, zones, soa, servers, stated_ptrs: HashSet::new() }
     }

@@ -10,6 +10,7 @@
 //!                                                        Zones::lookup (lookup.rs, zones.rs, nodes.rs)
 //!   └──→ Direct (direct/) → bytes, as long as it remembers what that came to
 //! Site → Zones (build.rs) → changes (change.rs) → Zones
+//! Lease → NameBook → LeaseNames (leases/) → Zones
 //! ```
 
 mod answer;
@@ -17,6 +18,7 @@ mod build;
 mod change;
 mod direct;
 pub mod forward;
+mod leases;
 mod lookup;
 mod name;
 mod nodes;
@@ -36,6 +38,7 @@ mod tests;
 pub use answer::{Client, Outcome, Transport, answer};
 pub use direct::{Answered, DIRECT_ROOM, Direct};
 pub use forward::Forward;
+pub use leases::{LeaseNames, NameBook, Rules as NameRules};
 pub use order::{EveryOrder, Order};
 pub use reply::{Question, Reply};
 pub use request::Ignored;

@@ -1,5 +1,7 @@
 //! What a name leads to (RFC 1034 section 4.3.2): its records, a wildcard's, a referral, a DNAME, or nothing.
 
+use std::borrow::Cow;
+
 use hickory_proto::rr::RecordType;
 
 use crate::name::suffixes;
@@ -16,7 +18,7 @@ const LONGEST: usize = 255;
 #[derive(Debug)]
 pub(crate) enum Lookup<'z, 'n> {
     /// The name exists, or a wildcard stands for it.
-    Node { zone: &'z Zone, node: &'z Node },
+    Node { zone: &'z Zone, node: Cow<'z, Node> },
     /// The name does not exist, and no wildcard stands for it.
     Missing { zone: &'z Zone },
     /// The name is at or below a delegation: whom to ask instead.
@@ -38,26 +40,46 @@ impl Zones {
             return elsewhere;
         }
         match found {
-            Found::Node(node) => Lookup::Node { zone, node },
-            Found::Missing { closest, encloser } if closest.wildcard => {
+            Found::Node(node) => Lookup::Node { zone, node: Cow::Borrowed(node) },
+            Found::Missing { closest, encloser } => {
+                if let Some(node) = self.leases.find(wire) {
+                    return Lookup::Node { zone, node: Cow::Owned(node) };
+                }
                 // RFC 4592 section 3.3.1: the source of synthesis is the `*` right below the closest encloser.
-                match self.wildcard(encloser) {
-                    Some(node) => Lookup::Node { zone, node },
+                let wildcard = closest.wildcard && !self.is_below_a_lease(wire, encloser);
+                match wildcard.then(|| self.wildcard(encloser)).flatten() {
+                    Some(node) => Lookup::Node { zone, node: Cow::Borrowed(node) },
                     None => Lookup::Missing { zone },
                 }
             }
-            Found::Missing { .. } => Lookup::Missing { zone },
             Found::Outside => Lookup::Outside,
         }
     }
 
     /// The name that may go with an answer as its target, in lower-case wire form: ours, and not below a
     /// delegation, where it is somebody else's.
-    pub(crate) fn target(&self, wire: &[u8]) -> Option<&Node> {
+    pub(crate) fn target(&self, wire: &[u8]) -> Option<Cow<'_, Node>> {
         match self.lookup(wire, 0) {
             Lookup::Node { node, .. } => Some(node),
             _ => None,
         }
+    }
+
+    /// Whether a name in lower-case wire form is none that a lease may have: the configuration has it, it is in no
+    /// zone of ours, or somebody else has been given what it is in.
+    pub fn is_taken(&self, wire: &[u8]) -> bool {
+        match self.find(wire) {
+            (Found::Missing { .. }, Some(zone)) => {
+                zone.has_cuts && self.cut(zone, wire, 0).is_some()
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the name of a lease is nearer above `wire` than the closest encloser that the configuration has.
+    fn is_below_a_lease(&self, wire: &[u8], encloser: &[u8]) -> bool {
+        let between = suffixes(wire).skip(1).take_while(|name| name.len() > encloser.len());
+        between.into_iter().any(|name| self.leases.find(name).is_some())
     }
 
     fn wildcard(&self, encloser: &[u8]) -> Option<&Node> {

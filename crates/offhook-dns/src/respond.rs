@@ -1,6 +1,8 @@
 //! Filling the sections of an answer from the zones: records, aliases and where they lead, referrals, and what
 //! goes with them in the additional section.
 
+use std::borrow::Cow;
+
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -60,10 +62,10 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
         let mut visited: Vec<Vec<u8>> = Vec::new();
         loop {
             let alias = match self.zones.lookup(&key, self.qtype) {
-                Lookup::Node { zone, node } => match self.alias(node, &name) {
+                Lookup::Node { zone, node } => match self.alias(&node, &name) {
                     Some(target) => target,
                     None => {
-                        self.records_of(zone, node, &name);
+                        self.records_of(zone, &node, &name);
                         return End::Complete;
                     }
                 },
@@ -177,8 +179,10 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
             }
         }
         for service in services {
-            let set = self.zones.target(NameKey::of(service).as_wire());
-            let Some(set) = set.and_then(|node| node.rrset(RecordType::SRV)) else { continue };
+            // Leases have no SRV records.
+            let node = self.zones.target(NameKey::of(service).as_wire());
+            let Some(Cow::Borrowed(node)) = node else { continue };
+            let Some(set) = node.rrset(RecordType::SRV) else { continue };
             let records = self.ordered(set, service);
             self.add_along(records);
             for data in &set.data {
@@ -191,7 +195,7 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
         }
         for target in targets {
             if let Some(node) = self.zones.target(NameKey::of(target).as_wire()) {
-                self.addresses(node, target);
+                self.addresses(&node, target);
             }
         }
     }

@@ -10,6 +10,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use ipnetwork::Ipv4Network;
 
+use crate::leases::LeaseNames;
 use crate::name::{NameKey, suffixes};
 use crate::nodes::{Found, Nodes};
 
@@ -22,6 +23,8 @@ pub struct Zones {
     pub(crate) zones: Arc<Vec<Zone>>,
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) upstreams: Arc<Upstreams>,
+    /// What leases add to the zones; where both have a name, the zones do.
+    pub(crate) leases: LeaseNames,
 }
 
 /// A zone we are authoritative for.
@@ -77,7 +80,17 @@ impl Zones {
         self.serial = serial;
     }
 
-    /// How many names exist in all zones together, empty non-terminals included.
+    /// The names of leases.
+    pub fn lease_names(&self) -> &LeaseNames {
+        &self.leases
+    }
+
+    /// The same zones with other names of leases.
+    pub fn set_lease_names(&mut self, names: LeaseNames) {
+        self.leases = names;
+    }
+
+    /// How many names exist in all zones together, empty non-terminals included and those of leases not.
     pub fn names(&self) -> usize {
         self.nodes.iter().count()
     }

@@ -8,6 +8,7 @@ mod class;
 mod client;
 mod event;
 mod health;
+mod label;
 mod lease;
 mod mac;
 mod name;
@@ -24,6 +25,7 @@ pub use class::{BytesTest, Class, ClassId, Condition, Evidence, EvidenceKind, Ph
 pub use client::{ClientId, HardwareAddress};
 pub use event::Event;
 pub use health::{Health, Order, Probe};
+pub use label::{host_label, model_label};
 pub use lease::{Lease, LeaseState, LeaseWrite};
 pub use mac::{Mac, ParseMacError};
 pub use name::{DomainName, ParseNameError};
@@ -32,6 +34,7 @@ pub use range::{AddressRange, RangeError};
 pub use record::{Record, WireName};
 pub use scope::{LeaseTimes, Pool, PoolUser, Scope, ScopeId, Serve};
 pub use site::{
-    Dhcp, Dns, DnsCache, Group, Host, Provisioning, Proxy, SipPorts, Site, Switchover, Tftp,
+    Dhcp, Dns, DnsCache, DnsNames, Group, Host, Provisioning, Proxy, SipPorts, Site, Switchover,
+    Tftp,
 };
 pub use time::Time;

@@ -148,6 +148,8 @@ pub struct Dns {
     pub negative_ttl: u32,
     /// What is kept of other servers' answers.
     pub cache: DnsCache,
+    /// What leases are called in the zone.
+    pub names: DnsNames,
     /// Whether the zone has NAPTR records for the transports of its switchovers (RFC 3263).
     pub naptr: bool,
 }
@@ -160,8 +162,24 @@ impl Default for Dns {
             ttl: 300,
             negative_ttl: 30,
             cache: DnsCache::default(),
+            names: DnsNames::default(),
             naptr: true,
         }
+    }
+}
+
+/// What leases are called in the zone: `lease_names` and `host_names` of `[dns]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsNames {
+    /// Whether a lease has a name in the zone at all: `<model>-<mac>`.
+    pub leases: bool,
+    /// Whether it has what its client calls itself (option 12, or 81) for a name as well; nothing without `leases`.
+    pub hosts: bool,
+}
+
+impl Default for DnsNames {
+    fn default() -> Self {
+        Self { leases: true, hosts: true }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Writer<T: Send + 'static> {
 pub struct Batch<T> {
     /// What was handed to [`Writer::submit`].
     pub tickets: Vec<T>,
+    /// Their writes, in the same order.
+    pub writes: Vec<LeaseWrite>,
     /// Whether the writes of all of them are on disk; if not, nothing of it may be acknowledged.
     pub result: Result<(), Arc<CommitError>>,
 }
@@ -203,7 +205,7 @@ fn run<T>(shared: &Shared<T>, mut store: Store, mut done: impl FnMut(Batch<T>)) 
     let _gone = Gone(shared);
     while let Some((writes, tickets)) = shared.next(|| store.settle()) {
         let result = store.commit(&writes).map_err(Arc::new);
-        done(Batch { tickets, result });
+        done(Batch { tickets, writes, result });
     }
 }
 

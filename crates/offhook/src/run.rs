@@ -84,15 +84,22 @@ impl Opened {
 
         let zones = dns::publish(&site);
         let (health, watching) = health::spawn(&site, &zones, told.clone());
-        let dns = dns::spawn(self.dns, zones, &site.dns.cache, told.clone());
+        let names = dns::Names::start(&site, &self.leases, Arc::clone(&zones));
+        let (names, named) = match names {
+            Ok(started) => started,
+            Err(error) => {
+                error!(%error, "cannot start DNS");
+                return ExitCode::FAILURE;
+            }
+        };
         let files = self
             .tftp
             .zip(site.tftp.as_ref())
             .map(|(bound, tftp)| tftp::spawn(bound, tftp.root.clone(), told.clone()));
-        let dhcp =
-            dhcp::Server::start(Arc::clone(&site), self.dhcp, self.store, self.leases, move || {
-                let _ = died.send("DHCP");
-            });
+        let leases = dhcp::Leases { store: self.store, kept: self.leases, names: names.feed() };
+        let dhcp = dhcp::Server::start(Arc::clone(&site), self.dhcp, leases, move || {
+            let _ = died.send("DHCP");
+        });
         let dhcp = match dhcp {
             Ok(server) => server,
             Err(error) => {
@@ -100,6 +107,9 @@ impl Opened {
                 return ExitCode::FAILURE;
             }
         };
+        // A phone that has a lease has a name, whoever asks first.
+        let _ = named.await;
+        let dns = dns::spawn(self.dns, zones, &site.dns.cache, told.clone());
         let control = self
             .control
             .map(|bound| {
@@ -123,6 +133,7 @@ impl Opened {
         let orderly = tokio::task::spawn_blocking(move || dhcp.stop()).await.unwrap_or(false);
         let _ = dns.task.await;
         let _ = watching.await;
+        names.stop();
         if let Some(files) = files {
             let _ = files.await;
         }

@@ -1,5 +1,6 @@
 //! From the TOML tree to the facts of the file, each with its place; one module a section.
 
+mod access;
 mod class;
 mod condition;
 mod dhcp;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use offhook_model::{DnsCache, DomainName};
+use offhook_model::{DnsCache, DnsNames, DomainName};
 
 use super::dns_cache;
 use crate::Code;
@@ -19,6 +19,7 @@ pub(crate) struct DnsFacts {
     pub(crate) ttl: u32,
     pub(crate) negative_ttl: u32,
     pub(crate) cache: DnsCache,
+    pub(crate) names: DnsNames,
     pub(crate) naptr: bool,
     /// As they are named.
     pub(crate) zone_files: Field<List<String>>,
@@ -39,6 +40,7 @@ impl DnsFacts {
                 ttl: TTL,
                 negative_ttl: NEGATIVE_TTL,
                 cache: DnsCache::default(),
+                names: DnsNames::default(),
                 naptr: true,
                 zone_files: Field::Absent,
             };
@@ -50,6 +52,7 @@ impl DnsFacts {
         let ttl = table.field("ttl", |value| value.duration(1, 604_800)).into_value();
         let negative = table.field("negative_ttl", |value| value.duration(1, 60)).into_value();
         let cache = dns_cache::read(&table);
+        let names = super::access::names(&table);
         let naptr = table.field("naptr", Value::boolean).into_value().unwrap_or(true);
         let zone_files =
             table.field("zone_file", |value| non_empty(value, value.one_or_many(Value::text)?));
@@ -60,6 +63,7 @@ impl DnsFacts {
             ttl: ttl.map_or(TTL, seconds),
             negative_ttl: negative.map_or(NEGATIVE_TTL, seconds),
             cache,
+            names,
             naptr,
             zone_files,
         }

@@ -42,7 +42,7 @@ impl Simple {
         }
         let head = Head { recursion_available, ..Head::default() };
         match zones.lookup(name, qtype) {
-            Lookup::Node { zone, node } => match record_set(node, qtype) {
+            Lookup::Node { zone, node } => match record_set(&node, qtype) {
                 Some(Some(set)) => {
                     let mut writer = query.start(Head { answers: 1, ..head }, room)?;
                     record(set, name, &mut writer)?;

@@ -5,6 +5,7 @@ mod behaviour;
 mod build;
 mod direct;
 mod edns;
+mod leases;
 mod never;
 mod records;
 mod signature;

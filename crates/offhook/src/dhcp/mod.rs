@@ -20,11 +20,23 @@ use offhook_model::{Lease, Site};
 use offhook_net::Waker;
 use offhook_store::Store;
 
+use crate::dns::Feed;
 pub(crate) use counters::{Count, Counters};
 use journal::Journal;
 pub(crate) use ports::Ports;
 pub(crate) use questions::{Handle, NoAnswer, NotReleased, PAGE};
 use worker::{Mail, Mailbox};
+
+/// The leases, and who is to know of their changes.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    /// Where they are kept.
+    pub(crate) store: Store,
+    /// What it has kept.
+    pub(crate) kept: Vec<Lease>,
+    /// Is told what has become of leases once it is durable and the clients are answered.
+    pub(crate) names: Feed,
+}
 
 /// A running DHCP server.
 #[derive(Debug)]
@@ -35,7 +47,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts serving `site` on `ports`, with `leases` as `store` has them. `stopped` is called when the thread
+    /// Starts serving `site` on `ports`. `stopped` is called when the thread
     /// ends, whyever it does.
     ///
     /// # Errors
@@ -43,8 +55,7 @@ impl Server {
     pub(crate) fn start(
         site: Arc<Site>,
         ports: Ports,
-        store: Store,
-        leases: Vec<Lease>,
+        leases: Leases,
         stopped: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         ports.announce(&site);
@@ -57,7 +68,7 @@ impl Server {
         let thread = std::thread::Builder::new().name("dhcp".into()).spawn(move || {
             // Told even when the worker panics: a server that answers no phone must not look alive.
             let _stopped = OnDrop(Some(stopped));
-            worker::run(site, journal, ports, poller, store, leases, post);
+            worker::run(site, journal, ports, poller, leases, post);
         })?;
         Ok(Self { mailbox, handle, thread })
     }

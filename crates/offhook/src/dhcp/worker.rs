@@ -5,19 +5,20 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use offhook_dhcp::{Arrival, ClockSet, Core, Decision, MessageType, Reply, Ticket, Trace};
-use offhook_model::{Lease, LeaseWrite, Site, Time};
+use offhook_model::{LeaseWrite, Site, Time};
 use offhook_net::{Poller, Ready, Recovery, RecvBatch, recovery};
-use offhook_store::{Batch, Store, Writer};
+use offhook_store::{Batch, Writer};
 use tracing::{error, info, warn};
 
-use super::WakeUp;
 use super::backlog::{Backlog, Message};
 use super::journal::Journal;
 use super::ports::Ports;
 use super::prober::{Held, Prober, Waiting};
 use super::questions::{Asked, Question};
 use super::upkeep::Upkeep;
+use super::{Leases, WakeUp};
 use crate::clock::{self, Clock};
+use crate::dns::Feed;
 
 /// The longest wait: how late an expired offer may be swept.
 const TICK: Duration = Duration::from_secs(1);
@@ -98,6 +99,7 @@ struct Worker {
     ports: Arc<Ports>,
     journal: Arc<Journal>,
     writer: Writer<Option<Pending>>,
+    names: Feed,
     clock: Clock,
     ticked: Time,
     backlog: Backlog,
@@ -115,8 +117,7 @@ pub(super) fn run(
     journal: Journal,
     ports: Ports,
     poller: Poller,
-    store: Store,
-    leases: Vec<Lease>,
+    leases: Leases,
     (mailbox, mail): (Mailbox, Receiver<Mail>),
 ) {
     let wall = clock::wall();
@@ -125,21 +126,23 @@ pub(super) fn run(
             "the clock of this machine is not set: leases are timed from the newest one until it is"
         );
     }
-    let clock = Clock::start(offhook_dhcp::beginning(wall, &leases));
+    let clock = Clock::start(offhook_dhcp::beginning(wall, &leases.kept));
     let ports = Arc::new(ports);
     let journal = Arc::new(journal);
     let prober = Arc::new(Prober::open(&ports, &site));
-    let core = Core::new(site, ports.links(), leases, clock.now());
+    let Leases { store, kept, names } = leases;
+    let core = Core::new(site, ports.links(), kept, clock.now());
     let upkeep = Upkeep::new(&store);
     let writer = {
-        let (ports, journal) = (Arc::clone(&ports), Arc::clone(&journal));
-        Writer::spawn(store, move |batch| finish(batch, &ports, &journal, &mailbox))
+        let (ports, journal, names) = (Arc::clone(&ports), Arc::clone(&journal), names.clone());
+        Writer::spawn(store, move |batch| finish(batch, &ports, &journal, &mailbox, &names))
     };
     let mut worker = Worker {
         core,
         ports: Arc::clone(&ports),
         journal,
         writer,
+        names,
         clock,
         ticked: clock.now(),
         backlog: Backlog::new(),
@@ -220,7 +223,7 @@ impl Worker {
                         info!("leases can be written again: DHCP answers");
                     }
                     for ticket in tickets {
-                        // Later: names, metrics and the timeline follow from these events.
+                        // Later: metrics and the timeline follow from these events.
                         let _events = self.core.committed(ticket);
                     }
                 }
@@ -254,6 +257,7 @@ impl Worker {
             Some(ClockSet::Back(by)) => clock_set("back", by),
             None => {}
         }
+        self.names.wall_is(now, self.core.wall(now));
         if self.storage_failed {
             // Forgetting an address nobody can have changes nothing, but shows whether the disk takes writes again.
             let probe = LeaseWrite::Remove(std::net::Ipv4Addr::UNSPECIFIED);
@@ -377,7 +381,13 @@ impl Worker {
 
 /// On the writer's thread, once a batch is durable or has failed: tells the core, then answers. In this order,
 /// or a client that is quick to speak again would be met before its lease is settled.
-fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailbox: &Mailbox) {
+fn finish(
+    batch: Batch<Option<Pending>>,
+    ports: &Ports,
+    journal: &Journal,
+    mailbox: &Mailbox,
+    names: &Feed,
+) {
     let pending: Vec<_> = batch.tickets.into_iter().flatten().collect();
     let tickets: Vec<_> = pending.iter().map(|done| done.ticket).collect();
     match batch.result {
@@ -399,6 +409,8 @@ fn finish(batch: Batch<Option<Pending>>, ports: &Ports, journal: &Journal, mailb
                     Then::Nothing => {}
                 }
             }
+            // After the replies, so that no lease has a name before its client has the lease.
+            names.tell(batch.writes);
         }
         Err(error) => {
             journal.commit_failed(&error, tickets.len());

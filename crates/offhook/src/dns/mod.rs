@@ -8,6 +8,7 @@ mod bind;
 mod connections;
 mod counters;
 mod forward;
+mod names;
 mod publish;
 mod service;
 mod tcp;
@@ -28,6 +29,7 @@ use tracing::{error, info};
 
 pub(crate) use bind::{Bound, bind};
 pub(crate) use counters::{Count, Counters};
+pub(crate) use names::{Feed, Names};
 pub(crate) use publish::Publisher;
 
 use service::Service;

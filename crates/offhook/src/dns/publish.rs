@@ -1,16 +1,20 @@
 //! The one place where what is served changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 use offhook_dns::Zones;
 
-/// Serials that pass in a second by themselves.
-const SERIALS: u128 = 16;
+/// Serials that pass in a second, and the most changes of one: half of the circle of serials (RFC 1982) is more than
+/// a year.
+const SERIALS: u128 = 64;
 
 /// 2024-01-01, so that serials are small for years to come; milliseconds since 1970.
 const EPOCH: u128 = 1_704_067_200_000;
+
+/// How long a serial lasts.
+const TICK: Duration = Duration::from_nanos(1_000_000_000 / SERIALS as u64);
 
 /// The zones being served. Readers never wait; changes are made one at a time, and each has a serial of its own.
 #[derive(Debug)]
@@ -32,7 +36,8 @@ impl Publisher {
     }
 
     /// Makes one change, or as many as belong together, and serves the result under the next serial, unless
-    /// `change` returns `false`: then nothing has changed. Returns whether something has.
+    /// `change` returns `false`: then nothing has changed. Returns whether something has. Waits for the next serial if
+    /// it must: a sixty-fourth of a second.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Zones) -> bool) -> bool {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current.load();
@@ -40,15 +45,19 @@ impl Publisher {
         if !change(&mut zones) {
             return false;
         }
-        zones.set_serial(next_serial(before.serial(), serial_of(SystemTime::now())));
+        let mut clock = serial_of(SystemTime::now());
+        if clock == before.serial() {
+            std::thread::sleep(TICK);
+            clock = serial_of(SystemTime::now());
+        }
+        zones.set_serial(next_serial(before.serial(), clock));
         self.current.store(Arc::new(zones));
         true
     }
 }
 
-/// The serial of a change: that of the time, or the next one when more has changed than time has passed. Serials
-/// follow the clock, for they must grow from run to run (RFC 1912, section 2.2), and run ahead of it only after
-/// more than [`SERIALS`] changes a second.
+/// The serial of a change: that of the time, for serials must grow from run to run (RFC 1912, section 2.2); or the next
+/// one, when the clock was set back.
 fn next_serial(before: u32, clock: u32) -> u32 {
     let next = before.wrapping_add(1);
     // RFC 1982: later is what is less than half of the circle ahead.
@@ -63,20 +72,35 @@ fn serial_of(time: SystemTime) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use offhook_model::Site;
 
     use super::*;
 
     #[test]
     fn serials_follow_the_clock_and_never_go_back() {
-        assert_eq!(next_serial(100, 100), 101, "two changes at one time");
-        assert_eq!(next_serial(100, 90), 101, "more changes than time, or a clock set back");
+        assert_eq!(next_serial(100, 100), 101);
+        assert_eq!(next_serial(100, 90), 101, "a clock set back");
         assert_eq!(next_serial(100, 5000), 5000);
         assert_eq!(next_serial(u32::MAX, 3), 3, "round the circle by the clock");
         assert_eq!(next_serial(u32::MAX, u32::MAX - 5), 0, "round the circle by one");
         let start = UNIX_EPOCH + Duration::from_millis(EPOCH as u64);
         assert_eq!(serial_of(start), 0);
-        assert_eq!(serial_of(start + Duration::from_millis(62)), 0);
-        assert_eq!(serial_of(start + Duration::from_secs(3600)), 3600 * 16);
+        assert_eq!(serial_of(start + TICK - Duration::from_millis(1)), 0);
+        assert_eq!(serial_of(start + Duration::from_secs(3600)), 3600 * 64);
+    }
+
+    #[test]
+    fn however_much_changes_the_next_run_starts_with_a_later_serial() {
+        let site = Site::new("lab.voip".parse().unwrap());
+        let publisher = Publisher::new(Zones::from_site(&site, 0));
+        let mut before = publisher.current().serial();
+        for _ in 0..5 {
+            assert!(publisher.change(|_| true));
+            let serial = publisher.current().serial();
+            assert!(serial.wrapping_sub(before) < 1 << 31 && serial != before);
+            before = serial;
+        }
+        std::thread::sleep(TICK);
+        assert!(serial_of(SystemTime::now()).wrapping_sub(before).wrapping_sub(1) < 1 << 31);
     }
 }

@@ -1,0 +1,408 @@
+//! Who has which name, against a model that works it out anew each time.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use offhook_model::{ClientId, HardwareAddress, Lease, LeaseState, Mac, Time};
+use proptest::prelude::*;
+
+use super::*;
+
+const RULES: Rules = Rules { models: true, hosts: true, ttl: 300 };
+
+fn at(seconds: u64) -> Time {
+    Time::from_secs(1_000_000 + seconds)
+}
+
+fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 250, last / 4, last)
+}
+
+/// The lease of an address: acknowledged at `now` for an hour.
+fn lease(now: Time, address: Ipv4Addr, mac: u8, class: &str, host: &str) -> Lease {
+    let hardware = HardwareAddress::from(Mac([0, 0x90, 0x8f, 0, 0, mac]));
+    Lease {
+        address,
+        client: ClientId::Hardware(hardware),
+        hardware,
+        state: LeaseState::Bound,
+        since: now,
+        expires: now + Duration::from_secs(3600),
+        scope: "voice".into(),
+        class: (!class.is_empty()).then(|| class.into()),
+        host_name: (!host.is_empty()).then(|| host.as_bytes().into()),
+    }
+}
+
+fn book(rules: Rules) -> NameBook {
+    NameBook::new(&"lab.voip".parse().unwrap(), rules)
+}
+
+fn put(book: &mut NameBook, now: u64, lease: &Lease) {
+    book.put(at(now), lease, |_| false);
+}
+
+/// Every name with where it leads, and every address with its name.
+fn published(names: &LeaseNames) -> (BTreeMap<String, Ipv4Addr>, BTreeMap<Ipv4Addr, String>) {
+    let addresses = names.addresses.iter().map(|(label, to)| (label.to_string(), to.to));
+    let labels = names.labels.iter().map(|(address, to)| (*address, to.to.to_string()));
+    (addresses.collect(), labels.collect())
+}
+
+fn wire(name: &str) -> Vec<u8> {
+    NameKey::of(&Name::from_ascii(name).unwrap()).as_wire().to_vec()
+}
+
+/// The TTL and data of each set.
+fn records(node: Node) -> Vec<(u32, Vec<RData>)> {
+    node.rrsets.into_iter().map(|set| (set.ttl, set.data)).collect()
+}
+
+#[test]
+fn a_lease_answers_by_model_and_by_host_name_and_its_address_by_one_of_them() {
+    let mut book = book(RULES);
+    let mut phone = lease(at(0), ip(20), 1, "440HD", "Empfang 1.example.com");
+    put(&mut book, 0, &phone);
+    let names = book.changed().unwrap().clone();
+    assert!(book.changed().is_none());
+    for (name, record) in [
+        ("440hd-00908f000001.lab.voip.", RData::A(A(ip(20)))),
+        ("empfang-1.lab.voip.", RData::A(A(ip(20)))),
+        (
+            "20.5.250.10.in-addr.arpa.",
+            RData::PTR(PTR(Name::from_ascii("empfang-1.lab.voip.").unwrap())),
+        ),
+    ] {
+        let found = names.find(&wire(name));
+        assert_eq!(found.map(records), Some(vec![(60, vec![record])]), "{name}");
+    }
+    for (name, found) in [
+        ("5.250.10.in-addr.arpa.", true),
+        ("250.10.in-addr.arpa.", true),
+        ("020.5.250.10.in-addr.arpa.", false),
+        ("1.20.5.250.10.in-addr.arpa.", false),
+        ("21.5.250.10.in-addr.arpa.", false),
+        ("256.5.250.10.in-addr.arpa.", false),
+        ("in-addr.arpa.", false),
+        ("empfang-1.lab.local.", false),
+        ("x.empfang-1.lab.voip.", false),
+        ("lab.voip.", false),
+        (".", false),
+    ] {
+        let node = names.find(&wire(name)).map(records);
+        assert_eq!(node, found.then(Vec::new), "{name}");
+    }
+
+    // A renewal changes nothing that anybody could see; a client that stops calling itself so has no such name.
+    phone.expires = at(7200);
+    phone.since = at(3600);
+    put(&mut book, 3500, &phone);
+    assert!(book.changed().is_none());
+    phone.host_name = None;
+    put(&mut book, 3500, &phone);
+    let names = book.changed().unwrap();
+    assert!(names.find(&wire("empfang-1.lab.voip.")).is_none());
+    assert_eq!(names.label_of(ip(20)), Some("440hd-00908f000001"));
+
+    book.expire(at(7199));
+    assert!(book.changed().is_none());
+    assert_eq!(book.next_end(), Some(at(7200)));
+    book.expire(at(7200));
+    assert!(book.changed().unwrap().is_empty());
+    assert_eq!(book.next_end(), None);
+    assert_eq!(book.names().above.len(), 0);
+}
+
+#[test]
+fn a_name_is_remembered_for_a_third_of_a_short_lease() {
+    for (seconds, limit, ttl) in [(3600, 300, 60), (90, 300, 30), (2, 300, 1), (3600, 20, 20)] {
+        let mut book = book(Rules { ttl: limit, ..RULES });
+        let mut short = lease(at(0), ip(20), 1, "440HD", "");
+        short.expires = at(seconds);
+        put(&mut book, 0, &short);
+        let found = book.names().find(&wire("440hd-00908f000001.lab.voip."));
+        assert_eq!(found.unwrap().rrsets[0].ttl, ttl);
+    }
+}
+
+#[test]
+fn a_name_with_an_underscore_answers_without_it_as_well() {
+    let mut book = book(RULES);
+    put(&mut book, 0, &lease(at(0), ip(20), 1, "Polycom", "Polycom_00908F000001"));
+    let (addresses, labels) = published(book.names());
+    let names = ["polycom-00908f000001", "polycom_00908f000001"];
+    assert_eq!(addresses.into_keys().collect::<Vec<_>>(), names);
+    assert_eq!(labels[&ip(20)], "polycom_00908f000001");
+}
+
+#[test]
+fn a_name_goes_to_who_had_it_first_then_to_the_next() {
+    let mut book = book(RULES);
+    put(&mut book, 0, &lease(at(0), ip(21), 1, "", "desk"));
+    put(&mut book, 1, &lease(at(1), ip(20), 2, "", "desk"));
+    assert_eq!(book.names().address_of("desk"), Some(ip(21)));
+    assert_eq!(book.names().label_of(ip(20)), Some("client-00908f000002"));
+    // Renewing does not make the second the first, nor the first the second.
+    put(&mut book, 2, &lease(at(2), ip(21), 1, "", "desk"));
+    put(&mut book, 3, &lease(at(3), ip(20), 2, "", "desk"));
+    assert_eq!(book.names().address_of("desk"), Some(ip(21)));
+    let mut released = lease(at(0), ip(21), 1, "", "desk");
+    released.state = LeaseState::Released;
+    put(&mut book, 4, &released);
+    assert_eq!(book.names().address_of("desk"), Some(ip(20)));
+    assert_eq!(book.names().label_of(ip(20)), Some("desk"));
+    put(&mut book, 5, &lease(at(5), ip(21), 1, "", "desk"));
+    assert_eq!(book.names().address_of("desk"), Some(ip(20)));
+}
+
+#[test]
+fn a_phone_with_two_leases_is_found_at_its_latest() {
+    let mut book = book(RULES);
+    put(&mut book, 0, &lease(at(0), ip(20), 1, "440HD", "desk"));
+    put(&mut book, 1, &lease(at(1), ip(200), 1, "440HD", "desk"));
+    for label in ["440hd-00908f000001", "desk"] {
+        assert_eq!(book.names().address_of(label), Some(ip(200)));
+    }
+    assert_eq!(book.names().label_of(ip(20)), None);
+    put(&mut book, 2, &lease(at(2), ip(20), 1, "440HD", "desk"));
+    assert_eq!(book.names().address_of("desk"), Some(ip(20)));
+    assert_eq!(book.names().label_of(ip(200)), None);
+    book.remove(ip(20));
+    assert_eq!(book.names().address_of("desk"), Some(ip(200)));
+}
+
+#[test]
+fn nobody_takes_the_name_of_another_phone_or_of_the_configuration() {
+    let mut book = book(RULES);
+    put(&mut book, 0, &lease(at(0), ip(20), 9, "", "440hd-00908f000001"));
+    assert_eq!(book.names().address_of("440hd-00908f000001"), Some(ip(20)));
+    put(&mut book, 1, &lease(at(1), ip(21), 1, "440HD", ""));
+    assert_eq!(book.names().address_of("440hd-00908f000001"), Some(ip(21)));
+    assert_eq!(book.names().label_of(ip(20)), Some("client-00908f000009"));
+
+    let taken = wire("vm40ic1.lab.voip.");
+    let impostor = lease(at(2), ip(22), 3, "440HD", "VM40IC1");
+    book.put(at(2), &impostor, |name| name == taken);
+    assert_eq!(book.names().address_of("vm40ic1"), None);
+    assert_eq!(book.names().label_of(ip(22)), Some("440hd-00908f000003"));
+}
+
+#[test]
+fn what_is_published_can_be_chosen() {
+    let phone = lease(at(0), ip(20), 1, "440HD", "desk");
+    for (models, hosts, names) in [
+        (true, true, vec!["440hd-00908f000001", "desk"]),
+        (true, false, vec!["440hd-00908f000001"]),
+        (false, true, vec!["desk"]),
+        (false, false, vec![]),
+    ] {
+        let mut book = book(Rules { models, hosts, ..RULES });
+        put(&mut book, 0, &phone);
+        assert_eq!(published(book.names()).0.into_keys().collect::<Vec<_>>(), names);
+    }
+}
+
+/// What may happen.
+#[derive(Clone, Debug)]
+enum Step {
+    Acknowledge { address: u8, mac: u8, class: u8, host: u8, seconds: u64 },
+    GiveBack(u8),
+    Forget(u8),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let acknowledge = (0..12u8, 0..6u8, 0..3u8, 0..7u8, 1..200u64).prop_map(
+        |(address, mac, class, host, seconds)| Step::Acknowledge {
+            address,
+            mac,
+            class,
+            host,
+            seconds,
+        },
+    );
+    prop_oneof![
+        8 => acknowledge,
+        2 => (0..12u8).prop_map(Step::GiveBack),
+        1 => (0..12u8).prop_map(Step::Forget),
+        2 => (0..120u64).prop_map(Step::Wait),
+    ]
+}
+
+const CLASSES: [&str; 3] = ["", "440HD", "Polycom"];
+const HOSTS: [&str; 7] = ["", "desk", "DESK", "a_b", "a-b", "440hd-00908f000001", "cic"];
+/// What the configuration has.
+const TAKEN: &str = "cic";
+
+/// A live lease, and when each of its names was first claimed without a break.
+struct Live {
+    lease: Lease,
+    acknowledged: usize,
+    since: BTreeMap<String, usize>,
+}
+
+impl Live {
+    /// Name, whether it is model and address; the best for a PTR record first.
+    fn labels(lease: &Lease) -> Vec<(String, bool)> {
+        let host = lease.host_label();
+        let strict = host.clone().map(|host| host.replace('_', "-"));
+        let model = lease.model_label();
+        let mut all: Vec<String> = Vec::new();
+        for label in [host, strict, model.clone()].into_iter().flatten() {
+            if !all.contains(&label) && label != TAKEN {
+                all.push(label);
+            }
+        }
+        all.into_iter().map(|label| (label.clone(), Some(&label) == model.as_ref())).collect()
+    }
+}
+
+/// The leases as they are; the names follow.
+#[derive(Default)]
+struct Model {
+    live: BTreeMap<Ipv4Addr, Live>,
+    count: usize,
+}
+
+impl Model {
+    fn acknowledge(&mut self, lease: &Lease) {
+        self.count += 1;
+        let before = self.live.remove(&lease.address);
+        let before = before.filter(|before| before.lease.hardware == lease.hardware);
+        let since = Live::labels(lease)
+            .into_iter()
+            .map(|(label, _)| {
+                let first = before.as_ref().and_then(|before| before.since.get(&label).copied());
+                (label, first.unwrap_or(self.count))
+            })
+            .collect();
+        let live = Live { lease: lease.clone(), acknowledged: self.count, since };
+        self.live.insert(lease.address, live);
+    }
+
+    fn names(&self) -> (BTreeMap<String, Ipv4Addr>, BTreeMap<Ipv4Addr, String>) {
+        let all: BTreeSet<&String> =
+            self.live.values().flat_map(|live| live.since.keys()).collect();
+        let mut addresses = BTreeMap::new();
+        for label in all {
+            let claims = self.live.values().filter(|live| live.since.contains_key(label));
+            let is_model =
+                |live: &&Live| Live::labels(&live.lease).contains(&(label.clone(), true));
+            let owners: Vec<_> = claims.clone().filter(is_model).collect();
+            let claims = if owners.is_empty() { claims.collect() } else { owners };
+            let first = claims.iter().min_by_key(|live| live.since[label]).unwrap();
+            let own = claims.iter().filter(|live| live.lease.hardware == first.lease.hardware);
+            let last = own.max_by_key(|live| live.acknowledged).unwrap();
+            addresses.insert(label.clone(), last.lease.address);
+        }
+        let labels = self.live.values().filter_map(|live| {
+            let address = live.lease.address;
+            let mut labels = Live::labels(&live.lease).into_iter().map(|(label, _)| label);
+            Some((address, labels.find(|label| addresses[label] == address)?))
+        });
+        let labels = labels.collect();
+        (addresses, labels)
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_published_is_what_follows_from_the_live_leases(
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut book = book(RULES);
+        let mut model = Model::default();
+        let mut seconds = 0;
+        let taken = wire(&format!("{TAKEN}.lab.voip."));
+        let asked = RefCell::new(0);
+        for step in steps {
+            let now = at(seconds);
+            match step {
+                Step::Acknowledge { address, mac, class, host, seconds } => {
+                    let (class, host) = (CLASSES[usize::from(class)], HOSTS[usize::from(host)]);
+                    let mut lease = lease(now, ip(address), mac, class, host);
+                    lease.expires = now + Duration::from_secs(seconds);
+                    book.put(now, &lease, |name| {
+                        *asked.borrow_mut() += 1;
+                        name == taken
+                    });
+                    model.acknowledge(&lease);
+                }
+                Step::GiveBack(address) => {
+                    let mut lease = lease(now, ip(address), 0, "", "");
+                    lease.state = LeaseState::Released;
+                    book.put(now, &lease, |_| false);
+                    model.live.remove(&ip(address));
+                }
+                Step::Forget(address) => {
+                    book.remove(ip(address));
+                    model.live.remove(&ip(address));
+                }
+                Step::Wait(more) => {
+                    seconds += more;
+                    let now = at(seconds);
+                    book.expire(now);
+                    model.live.retain(|_, live| now < live.lease.expires);
+                    prop_assert!(book.next_end().is_none_or(|next| next > now));
+                    let soonest = model.live.values().map(|live| live.lease.expires).min();
+                    prop_assert!(book.next_end() <= soonest || soonest.is_none());
+                }
+            }
+            let before = book.names().clone();
+            let (addresses, labels) = published(book.names());
+            prop_assert_eq!(&(addresses, labels), &model.names());
+            prop_assert_eq!(published(&before), published(book.names()));
+            let [holders, _, ends] = book.sizes();
+            prop_assert_eq!((holders, ends), (model.live.len(), model.live.len()));
+            let above: BTreeSet<_> =
+                book.names().labels.iter().flat_map(|(a, _)| Octets::of(*a).map(|o| format!("{o:?}"))).collect();
+            let counted: BTreeSet<_> =
+                book.names().above.iter().map(|(octets, _)| format!("{octets:?}")).collect();
+            prop_assert_eq!(above, counted);
+        }
+        let empty: Vec<_> = model.live.keys().copied().collect();
+        empty.into_iter().for_each(|address| book.remove(address));
+        prop_assert!(book.names().is_empty());
+        prop_assert_eq!(book.sizes(), [0; 3]);
+    }
+}
+
+/// What a change costs, with many names and with few: `cargo test --release -p offhook-dns -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn a_change_costs_the_same_with_100_and_with_100_000_names() {
+    for many in [100u32, 100_000] {
+        let mut book = book(RULES);
+        let lease = |n: u32| {
+            let mut lease = lease(at(0), Ipv4Addr::from_bits(0x0a00_0000 + n), 0, "440HD", "");
+            let [_, a, b, c] = n.to_be_bytes();
+            lease.hardware = HardwareAddress::from(Mac([0, 0x90, 0x8f, a, b, c]));
+            lease.host_name = Some(format!("desk-{n}").into_bytes().into());
+            lease
+        };
+        for n in 0..many {
+            put(&mut book, 0, &lease(n));
+        }
+        let mut published = book.names().clone();
+        let changes = 20_000u32;
+        let leases: Vec<_> = (0..changes).map(|n| lease(n.wrapping_mul(7919) % many)).collect();
+        let start = std::time::Instant::now();
+        for lease in &leases {
+            book.remove(lease.address);
+            drop(std::mem::replace(&mut published, book.names().clone()));
+            put(&mut book, 0, lease);
+            drop(std::mem::replace(&mut published, book.names().clone()));
+        }
+        let each = start.elapsed() / (2 * changes);
+        println!(
+            "{many} names: {each:?} a change, published one by one; {} names",
+            published.len()
+        );
+        let start = std::time::Instant::now();
+        for lease in &leases {
+            put(&mut book, 0, lease);
+        }
+        println!("{many} names: {:?} a renewal", start.elapsed() / changes);
+    }
+}

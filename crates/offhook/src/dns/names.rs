@@ -1,0 +1,263 @@
+//! Names of leases: from what is on disk and acknowledged to what DNS answers.
+//!
+//! A thread of its own keeps the [`NameBook`]. The DHCP server hands it what it has written, once that is answered,
+//! and goes on at once; names are published some sixty times a second at most, a thousand changes at a time, so that in a
+//! storm of phones the processor is DHCP's, and some hundred milliseconds later they all have their names.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use offhook_dns::{NameBook, NameRules};
+use offhook_model::{Lease, LeaseWrite, Site, Time};
+use tokio::sync::oneshot;
+
+use super::publish::Publisher;
+use crate::clock::{self, Clock};
+
+/// Changes that are made before they are published: some milliseconds' work, and publishing waits for its time.
+const STEP: usize = 1024;
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Changes that wait before those that others have overtaken are dropped.
+const MANY: usize = 16_384;
+
+/// Where the DHCP server tells what has become of leases; without names, nobody listens.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Feed(Option<Arc<Shared>>);
+
+/// The thread that keeps the names.
+#[derive(Debug)]
+pub(crate) struct Names {
+    feed: Feed,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Milliseconds that the clock on the wall is ahead of the one that elapses.
+    ahead: AtomicI64,
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    writes: Vec<LeaseWrite>,
+    /// How many may wait before they are gone through.
+    limit: usize,
+    stop: bool,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { writes: Vec::new(), limit: MANY, stop: false }
+    }
+}
+
+impl Feed {
+    /// These leases are on disk, and whoever asked for them has been answered. Never waits for names.
+    pub(crate) fn tell(&self, writes: Vec<LeaseWrite>) {
+        let Some(shared) = self.0.as_ref().filter(|_| !writes.is_empty()) else { return };
+        let mut waiting = shared.lock();
+        waiting.add(writes);
+        drop(waiting);
+        shared.changed.notify_one();
+    }
+
+    /// The clock on the wall, which the times of leases are by, shows `wall` at `now`.
+    pub(crate) fn wall_is(&self, now: Time, wall: Time) {
+        if let Some(shared) = &self.0 {
+            let ahead = wall.as_millis().wrapping_sub(now.as_millis()).cast_signed();
+            shared.ahead.store(ahead, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// However far names are behind, no more waits than twice as many changes as there are addresses.
+    fn add(&mut self, writes: Vec<LeaseWrite>) {
+        match self.writes.is_empty() {
+            true => self.writes = writes,
+            false => self.writes.extend(writes),
+        }
+        if self.writes.len() >= self.limit {
+            latest(&mut self.writes);
+            self.limit = MANY.max(2 * self.writes.len());
+        }
+    }
+}
+
+/// Drops every change of an address that another one follows.
+fn latest(writes: &mut Vec<LeaseWrite>) {
+    let last: HashMap<Ipv4Addr, usize> =
+        writes.iter().enumerate().map(|(place, write)| (address(write), place)).collect();
+    let mut place = 0;
+    writes.retain(|write| {
+        place += 1;
+        last.get(&address(write)) == Some(&(place - 1))
+    });
+}
+
+fn address(write: &LeaseWrite) -> Ipv4Addr {
+    match write {
+        LeaseWrite::Put(lease) => lease.address,
+        LeaseWrite::Remove(address) => *address,
+    }
+}
+
+impl Names {
+    /// Starts the thread with the leases that the store has kept. The second value is told once their names are
+    /// published.
+    ///
+    /// # Errors
+    /// The kernel grants no more threads.
+    pub(crate) fn start(
+        site: &Site,
+        leases: &[Lease],
+        zones: Arc<Publisher>,
+    ) -> io::Result<(Self, oneshot::Receiver<()>)> {
+        let (ready, published) = oneshot::channel();
+        let rules = site.dns.names;
+        if !rules.leases {
+            let _ = ready.send(());
+            return Ok((Self { feed: Feed::default(), thread: None }, published));
+        }
+        let clock = Clock::start(offhook_dhcp::beginning(clock::wall(), leases));
+        let now = clock.now();
+        let is_ours = |lease: &&Lease| {
+            lease.is_live(now)
+                && site.scopes.iter().any(|scope| scope.subnet.contains(lease.address))
+        };
+        let mut kept: Vec<Lease> = leases.iter().filter(is_ours).cloned().collect();
+        let rules = NameRules { models: rules.leases, hosts: rules.hosts, ttl: site.dns.ttl };
+        let keeper = Keeper { book: NameBook::new(&site.zone, rules), zones, clock };
+        let shared = Arc::new(Shared::default());
+        let feed = Feed(Some(Arc::clone(&shared)));
+        let thread = std::thread::Builder::new().name("names".into()).spawn(move || {
+            let mut keeper = keeper;
+            // Who came first, as far as leases tell.
+            kept.sort_unstable_by_key(|lease| (lease.since, lease.address));
+            kept.iter().for_each(|lease| keeper.put(lease));
+            drop(kept);
+            keeper.publish();
+            let _ = ready.send(());
+            keeper.keep(&shared);
+        })?;
+        Ok((Self { feed, thread: Some(thread) }, published))
+    }
+
+    /// Where the DHCP server tells what has become of leases.
+    pub(crate) fn feed(&self) -> Feed {
+        self.feed.clone()
+    }
+
+    /// Ends the thread.
+    pub(crate) fn stop(self) {
+        if let Some(shared) = &self.feed.0 {
+            shared.lock().stop = true;
+            shared.changed.notify_one();
+        }
+        if let Some(thread) = self.thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The book, and where it is published.
+struct Keeper {
+    book: NameBook,
+    zones: Arc<Publisher>,
+    clock: Clock,
+}
+
+impl Keeper {
+    fn keep(&mut self, shared: &Shared) {
+        while let Some(writes) = self.next(shared) {
+            self.book.expire(self.clock.now());
+            let mut writes = writes.into_iter();
+            loop {
+                for write in writes.by_ref().take(STEP) {
+                    match write {
+                        LeaseWrite::Put(mut lease) => {
+                            // The book goes by time that elapses: a clock that is set ends no lease.
+                            let ahead = shared.ahead.load(Ordering::Relaxed);
+                            lease.since = elapsed(lease.since, ahead);
+                            lease.expires = elapsed(lease.expires, ahead);
+                            self.put(&lease);
+                        }
+                        LeaseWrite::Remove(address) => self.book.remove(address),
+                    }
+                }
+                self.publish();
+                if writes.len() == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What has changed; empty when a lease has ended, and none when it is time to stop.
+    fn next(&self, shared: &Shared) -> Option<Vec<LeaseWrite>> {
+        let now = self.clock.now();
+        let until = self.book.next_end().map_or(LONGEST, |end| end.since(now).min(LONGEST));
+        let idle = |waiting: &mut Waiting| waiting.writes.is_empty() && !waiting.stop;
+        let waited = shared.changed.wait_timeout_while(shared.lock(), until, idle);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let writes = std::mem::take(&mut waiting.writes);
+        waiting.limit = MANY;
+        (!waiting.stop).then_some(writes)
+    }
+
+    fn put(&mut self, lease: &Lease) {
+        let zones = self.zones.current();
+        self.book.put(self.clock.now(), lease, |name| zones.is_taken(name));
+    }
+
+    fn publish(&mut self) {
+        if let Some(names) = self.book.changed() {
+            self.zones.change(|zones| {
+                zones.set_lease_names(names.clone());
+                true
+            });
+        }
+    }
+}
+
+/// The time that elapses, when the clock on the wall shows `wall`.
+fn elapsed(wall: Time, ahead: i64) -> Time {
+    Time::from_millis(wall.as_millis().saturating_add_signed(ahead.saturating_neg()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_by_the_number_of_addresses() {
+        let mut waiting = Waiting::default();
+        for round in 0..3u32 {
+            for n in 0..MANY as u32 {
+                waiting.add(vec![LeaseWrite::Remove(Ipv4Addr::from_bits(n % 10_000))]);
+                assert!(waiting.writes.len() <= 2 * MANY, "round {round}");
+            }
+        }
+        latest(&mut waiting.writes);
+        assert_eq!(waiting.writes.len(), 10_000);
+        let order: Vec<_> = waiting.writes.iter().map(address).collect();
+        let last = Ipv4Addr::from_bits((MANY as u32 - 1) % 10_000);
+        assert_eq!(order.last(), Some(&last), "the latest stays the latest");
+    }
+}
