@@ -15,6 +15,7 @@ impl Table {
     /// Grants a lease, provisionally. What else the client had in the scope is taken from it.
     pub(crate) fn grant(&mut self, now: Time, grant: &Grant<'_>) -> Provisional {
         let Grant { asker, address, .. } = *grant;
+        let asked = self.offers.asked_since(asker.scope.0, asker.client, address).unwrap_or(now);
         self.withdraw(&asker);
         let given_up = self.address_of(&asker).filter(|other| *other != address);
         // A retransmission takes what the first message took: that one may yet fail.
@@ -41,7 +42,7 @@ impl Table {
                 && entry.record.key(entry.scope) == Key::new(asker.scope.0, asker.client)
         });
         writes.extend(by_client.map(|entry| LeaseWrite::Put(self.lease_of(entry))));
-        let mut left = self.left_behind(now, grant);
+        let mut left = self.left_behind(now, asked, grant);
         let again = before.iter().flat_map(|change| &change.released);
         let again = again.filter_map(|address| self.entries.at(*address));
         left.extend(again.filter(|entry| entry.state == LeaseState::Released).cloned());
@@ -61,8 +62,9 @@ impl Table {
     }
 
     /// What a client gives back with a lease, as it is then: what it has in other scopes of the same link, and what
-    /// the same phone has in the native scopes it has come from.
-    fn left_behind(&self, now: Time, grant: &Grant<'_>) -> Vec<Entry> {
+    /// the same phone has in the native scopes it has come from. What it was given while its message waited for a probe,
+    /// since it `asked`, it has gone on to.
+    fn left_behind(&self, now: Time, asked: Time, grant: &Grant<'_>) -> Vec<Entry> {
         let Grant { asker, address, network, .. } = *grant;
         let others = network.iter().filter(|scope| **scope != asker.scope);
         let mut addresses: Vec<_> = others
@@ -74,7 +76,9 @@ impl Table {
         addresses.sort_unstable();
         addresses.dedup();
         let live = addresses.into_iter().filter_map(|address| self.entries.at(address));
+        let is_left = |entry: &&Entry| asked == now || entry.since < asked;
         live.filter(|entry| entry.is_live(now))
+            .filter(is_left)
             .map(|entry| Entry {
                 state: LeaseState::Released,
                 since: now,

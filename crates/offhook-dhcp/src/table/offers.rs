@@ -88,6 +88,17 @@ impl Offers {
         (offer.key() != Some(Key::new(scope, client))).then_some(offer.hardware)
     }
 
+    /// Since when a client that was not told so waits for an address.
+    pub(crate) fn asked_since(
+        &self,
+        scope: u16,
+        client: &ClientId,
+        address: Ipv4Addr,
+    ) -> Option<Time> {
+        let offer = self.of(scope, client).filter(|offer| offer.address == address)?;
+        (!offer.is_told).then_some(offer.since)
+    }
+
     /// The one to whom an address was offered because it had it does not have it after all; since when it is on offer
     /// and in which scope.
     pub(crate) fn lose_hold(&mut self, address: Ipv4Addr) -> Option<(Time, u16)> {

@@ -107,3 +107,21 @@ fn what_is_given_back_survives_a_restart_and_a_reload() {
     let decision = server.decide(ON_VOICE, &select(1).bytes());
     assert_eq!(server.commit(&decision).len(), 2);
 }
+
+#[test]
+fn a_phone_that_goes_back_while_its_request_waits_for_a_probe_keeps_what_it_was_given_there() {
+    let mut lab = site();
+    lab.scopes[0].probe = true;
+    let mut server = Server::new(lab);
+    assert_eq!(server.decide(ON_VOICE, &select(1).bytes()).reply, Err(NoReply::Probing));
+    let native = server.lease(ON_NATIVE, &Message::discover(mac(1))).yiaddr();
+    server.now = server.now + std::time::Duration::from_millis(100);
+    let late = server.resume(ON_VOICE, &select(1).bytes());
+    assert!(late.reply.is_ok());
+    server.commit(&late);
+    assert_eq!(at(&server.disk, &native.to_string()).state, LeaseState::Bound);
+    // What it says from there on is the newest there is.
+    let renewal = Message::request(mac(1)).using(ip("10.250.1.20"));
+    assert!(server.send(ON_VOICE, &renewal).is_ok());
+    assert_eq!(at(&server.disk, &native.to_string()).state, LeaseState::Released);
+}
