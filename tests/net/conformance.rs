@@ -171,6 +171,11 @@ fn checks() -> Vec<Check> {
         ("opcodes to come", ask("lab.voip", SOA).opcode(15).edns(), |got| {
             got.is(NotImp) && got.has_opt() && got.flags() >> 11 & 15 == 15
         }),
+        (
+            "flags of opcodes to come",
+            Ask { counts: [0; 4], body: Vec::new(), flags: 15 << 11 | 0x07f0 },
+            |got| got.is(NotImp) && got.flags() == 0x8004 | 15 << 11,
+        ),
         ("CHAOS", ask_class("version.bind", TXT, 3), |got| got.is(Refused)),
         ("Hesiod", ask_class("lab.voip", A, 4), |got| got.is(Refused)),
         ("a class to come", ask_class("lab.voip", A, 300).edns(), |got| {
@@ -317,7 +322,7 @@ fn signature() -> Vec<u8> {
     record
 }
 
-fn over_udp(request: &[u8]) -> Vec<u8> {
+pub(crate) fn over_udp(request: &[u8]) -> Vec<u8> {
     let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.connect(SERVER).unwrap();
@@ -327,7 +332,7 @@ fn over_udp(request: &[u8]) -> Vec<u8> {
     buffer[..length].to_vec()
 }
 
-fn over_tcp(request: &[u8]) -> Vec<u8> {
+pub(crate) fn over_tcp(request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(SERVER).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&[&(request.len() as u16).to_be_bytes(), request].concat()).unwrap();

@@ -10,6 +10,7 @@
 
 mod asked;
 mod clock;
+mod compliance;
 mod conformance;
 mod crash;
 mod dhclient;

@@ -60,8 +60,11 @@ impl Reply {
     pub(crate) fn to(request: &Request, client: Client) -> Self {
         let mut metadata =
             Metadata::new(request.id, MessageType::Response, OpCode::from_u8(request.opcode));
-        metadata.recursion_desired = request.recursion_desired;
-        metadata.checking_disabled = request.checking_disabled;
+        // These two mean something in queries only.
+        if metadata.op_code == OpCode::Query {
+            metadata.recursion_desired = request.recursion_desired;
+            metadata.checking_disabled = request.checking_disabled;
+        }
         let edns = request.edns.map(|theirs| {
             let mut ours = Edns::new();
             // RFC 3225 section 3: DO is copied.
