@@ -15,6 +15,8 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
+#[cfg(test)]
+mod zone_file_tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
