@@ -48,6 +48,6 @@ pub use zones::Zones;
 /// (RFC 9715, DNS flag day 2020.)
 pub const UDP_PAYLOAD: u16 = 1232;
 
-/// The longest time "there is no such name" may be remembered, seconds: phones that looked too early must not
-/// stay blind for longer.
+/// The longest time "there is no such name" may be remembered, seconds, unless an SOA record of the configuration's
+/// own says otherwise: phones that looked too early must not stay blind for longer.
 pub const MAX_NEGATIVE_TTL: u32 = 60;
