@@ -173,7 +173,7 @@ impl Core {
 
     fn decide(&mut self, now: Time, arrival: &Arrival, bytes: &[u8], is_new: bool) -> Decision {
         self.table.expire_offers(now, Self::SWEEP);
-        let mut trace = Trace::default();
+        let mut trace = Trace { waited: !is_new, ..Trace::default() };
         let result = Header::read(bytes).and_then(|header| {
             trace.xid = Some(header.xid);
             trace.hardware = Some(header.hardware);

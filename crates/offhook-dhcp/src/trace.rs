@@ -44,6 +44,8 @@ pub struct Trace {
     pub hardware: Option<HardwareAddress>,
     /// Who a lease belongs to.
     pub client: Option<ClientId>,
+    /// Whether it has waited for the answer to a probe.
+    pub waited: bool,
     /// The relay it came through.
     pub relay: Option<Ipv4Addr>,
     /// The scope it is served from.

@@ -44,6 +44,8 @@ pub(crate) struct Context<'a> {
     /// What our replies call us: what the relay wants (RFC 5107), else what the client calls us, if that is one of
     /// our addresses.
     pub(crate) server_id: Ipv4Addr,
+    /// Whether the message has waited for the answer to a probe.
+    pub(crate) waited: bool,
 }
 
 impl Context<'_> {
@@ -101,6 +103,7 @@ impl Context<'_> {
             class_name: self.class_rules().map(|class| &*class.name),
             host_name: self.request.own_name(),
             network: self.network,
+            waited: self.waited,
         }
     }
 
@@ -317,6 +320,7 @@ fn prepare<'a>(
         plan,
         here,
         server_id: request.server_id_override().or(named).unwrap_or(here),
+        waited: trace.waited,
     })
 }
 

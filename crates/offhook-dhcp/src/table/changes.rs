@@ -15,7 +15,7 @@ impl Table {
     /// Grants a lease, provisionally. What else the client had in the scope is taken from it.
     pub(crate) fn grant(&mut self, now: Time, grant: &Grant<'_>) -> Provisional {
         let Grant { asker, address, .. } = *grant;
-        let asked = self.offers.asked_since(asker.scope.0, asker.client, address).unwrap_or(now);
+        let asked = self.offers.asked_since(asker.scope.0, asker.client, address);
         self.withdraw(&asker);
         let given_up = self.address_of(&asker).filter(|other| *other != address);
         // A retransmission takes what the first message took: that one may yet fail.
@@ -64,8 +64,8 @@ impl Table {
     /// What a client gives back with a lease, as it is then: what it has in other scopes of the same link, and what
     /// the same phone has in the native scopes it has come from. What it was given while its message waited for a probe,
     /// since it `asked`, it has gone on to.
-    fn left_behind(&self, now: Time, asked: Time, grant: &Grant<'_>) -> Vec<Entry> {
-        let Grant { asker, address, network, .. } = *grant;
+    fn left_behind(&self, now: Time, asked: Option<Time>, grant: &Grant<'_>) -> Vec<Entry> {
+        let Grant { asker, address, network, waited, .. } = *grant;
         let others = network.iter().filter(|scope| **scope != asker.scope);
         let mut addresses: Vec<_> = others
             .filter_map(|scope| self.entries.of(Key::new(scope.0, asker.client)))
@@ -76,7 +76,7 @@ impl Table {
         addresses.sort_unstable();
         addresses.dedup();
         let live = addresses.into_iter().filter_map(|address| self.entries.at(address));
-        let is_left = |entry: &&Entry| asked == now || entry.since < asked;
+        let is_left = |entry: &&Entry| !waited || asked.is_some_and(|asked| entry.since < asked);
         live.filter(|entry| entry.is_live(now))
             .filter(is_left)
             .map(|entry| Entry {

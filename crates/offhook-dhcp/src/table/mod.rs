@@ -75,6 +75,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) host_name: Option<&'a [u8]>,
     /// The scopes that share a link with the client's own, and it: a client has one address on a link.
     pub(crate) network: &'a [ScopeId],
+    /// Whether it has waited for the answer to a probe: the client may have gone on meanwhile.
+    pub(crate) waited: bool,
 }
 
 /// A provisional change and what makes it durable.
@@ -409,6 +411,9 @@ impl Table {
     }
 
     fn hold_as(&mut self, now: Time, asker: &Asker<'_>, address: Ipv4Addr, is_told: bool) {
+        // Who has to wait once more has not asked anew.
+        let asked = self.offers.asked_since(asker.scope.0, asker.client, address);
+        let since = asked.filter(|_| !is_told).unwrap_or(now);
         self.withdraw(asker);
         self.drop_offer(address);
         self.dequeue(asker.scope.0, address);
@@ -422,9 +427,9 @@ impl Table {
         if self.pending.is_changing(address) {
             self.count_change(address, false);
         }
-        self.offers.hold(now, asker, address, claim, is_told);
+        self.offers.hold(now, since, asker, address, claim, is_told);
         if let Some(pools) = self.scopes.get_mut(usize::from(asker.scope.0)) {
-            pools.count_offer(address, now, claim, true);
+            pools.count_offer(address, since, claim, true);
         }
     }
 

@@ -107,10 +107,11 @@ impl Offers {
         Some((offer.since, offer.scope))
     }
 
-    /// Holds an address that nobody holds.
+    /// Holds an address that nobody holds, for a client that has asked for it `since` then.
     pub(crate) fn hold(
         &mut self,
         now: Time,
+        since: Time,
         asker: &Asker<'_>,
         address: Ipv4Addr,
         claim: Claim,
@@ -124,7 +125,7 @@ impl Offers {
             client: asker.client.clone(),
             hardware: asker.hardware,
             is_told,
-            since: now,
+            since,
             until,
             claim,
         });

@@ -115,6 +115,11 @@ fn a_phone_that_goes_back_while_its_request_waits_for_a_probe_keeps_what_it_was_
     let mut server = Server::new(lab);
     assert_eq!(server.decide(ON_VOICE, &select(1).bytes()).reply, Err(NoReply::Probing));
     let native = server.lease(ON_NATIVE, &Message::discover(mac(1))).yiaddr();
+    // Whatever is configured meanwhile: then it has to wait once more.
+    server.core.set_site(server.site.clone(), links(), server.now);
+    server.now = server.now + std::time::Duration::from_millis(100);
+    let again = server.resume(ON_VOICE, &select(1).bytes());
+    assert_eq!(again.reply, Err(NoReply::Probing));
     server.now = server.now + std::time::Duration::from_millis(100);
     let late = server.resume(ON_VOICE, &select(1).bytes());
     assert!(late.reply.is_ok());
