@@ -17,8 +17,8 @@ const MOST_TRIES: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct Inquiry {
     servers: Vec<Target>,
-    /// Silent servers whose turn it is to be tried beside the others.
-    probes: Vec<SocketAddr>,
+    /// Silent servers whose turn it is to be checked.
+    checks: Vec<SocketAddr>,
     deadline: Instant,
     /// When the next server is asked, whatever the others do.
     next: Instant,
@@ -36,8 +36,8 @@ struct Target {
 pub enum Step {
     /// Send the question to this server, and say what comes of it.
     Ask(SocketAddr),
-    /// The same, without waiting for the answer: it says whether the server is back.
-    Probe(SocketAddr),
+    /// Find out whether this server is back, with the question or with another; nobody waits for that.
+    Check(SocketAddr),
     /// Wait for an answer until then.
     Wait(Instant),
     /// There is nobody left to ask, or no time.
@@ -50,16 +50,16 @@ impl Inquiry {
         let (silent, live): (Vec<_>, Vec<_>) =
             servers.iter().partition(|server| upstreams.is_silent(**server));
         let due: Vec<SocketAddr> =
-            silent.iter().copied().filter(|server| upstreams.probe(*server, now)).collect();
+            silent.iter().copied().filter(|server| upstreams.is_due(*server, now)).collect();
         let hopeless = live.is_empty();
-        // With nobody else to ask, a silent server is asked as any other, but only now and then.
+        // With nobody else to ask, a silent server is asked as any other, but only when it is checked.
         let order = if hopeless { due.clone() } else { [live, silent].concat() };
         Self {
             servers: order
                 .into_iter()
                 .map(|server| Target { server, tries: 0, failed: false })
                 .collect(),
-            probes: if hopeless { Vec::new() } else { due },
+            checks: due,
             deadline: now + ALTOGETHER,
             next: now,
         }
@@ -77,8 +77,8 @@ impl Inquiry {
         }
         // The first to be asked is one that most likely answers.
         let is_asked = self.servers.iter().any(|target| target.tries > 0);
-        if is_asked && let Some(server) = self.probes.pop() {
-            return Step::Probe(server);
+        if is_asked && let Some(server) = self.checks.pop() {
+            return Step::Check(server);
         }
         if now < self.next {
             return Step::Wait(self.next.min(self.deadline));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hickory_proto::op::{OpCode, ResponseCode};
 use hickory_proto::rr::Name;
 
-use super::answer::{Age, Answer, library_name};
+use super::answer::{Age, Answer, library_name, rtype};
 use super::query::Query;
 use crate::answer::{Client, Outcome, answer};
 use crate::name::NameKey;
@@ -83,10 +83,11 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Whether `name`, in lower-case wire form, is asked of them: it is not ours, and nobody else is closer to it.
+    /// Whether they are believed about `name`, in lower-case wire form: it is not ours, and not asked of anybody
+    /// else. Where an alias leads to what nobody is asked about, they are the only ones who can say more.
     pub fn covers(&self, name: &[u8]) -> bool {
         let is_theirs =
-            self.zones.upstreams.responsible(name).is_some_and(|(top, _)| *top == self.top);
+            self.zones.upstreams.responsible(name).is_none_or(|(top, _)| *top == self.top);
         is_theirs && self.zones.is_outside(name)
     }
 }
@@ -99,6 +100,16 @@ impl Forward {
             qtype: self.question.qtype,
             checking_disabled: self.checking_disabled,
             dnssec_ok: self.dnssec_ok,
+        }
+    }
+
+    /// A question that they answer at once if they answer at all, whatever the client's name is about.
+    pub fn check(&self) -> Query {
+        Query {
+            name: self.top.clone(),
+            qtype: rtype::NS,
+            checking_disabled: true,
+            dnssec_ok: false,
         }
     }
 

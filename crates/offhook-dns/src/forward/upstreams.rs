@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::query::Query;
+
 /// What an answer is waited for before another server is asked as well: the bounds, and what it is as long as
 /// nothing is known.
 const WAIT_LEAST: Duration = Duration::from_millis(300);
 const WAIT_MOST: Duration = Duration::from_millis(800);
 const WAIT_FIRST: Duration = Duration::from_millis(500);
 
-/// A server is taken for silent after so many questions in a row without an answer …
-const SILENT_AFTER: u32 = 3;
-/// … over at least this time: one lost burst is no more than that.
-const SILENT_FOR: Duration = Duration::from_secs(1);
-
 /// How often a silent server is tried again, when there is a question for it.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A check that is not over by then never will be.
+const CHECK_MOST: Duration = Duration::from_secs(10);
 
 /// How long a server that did not take EDNS is asked without.
 const PLAIN_FOR: Duration = Duration::from_secs(15 * 60);
@@ -32,15 +32,16 @@ pub struct Upstreams {
 pub struct Upstream {
     /// Mean time to an answer, and its mean deviation (RFC 6298); none before the first one.
     timing: Option<(Duration, Duration)>,
-    /// Questions in a row without an answer.
-    unanswered: u32,
-    /// When the first of those was asked.
-    unanswered_since: Option<Instant>,
+    /// When it was last seen to answer.
+    last_answer: Option<Instant>,
     /// Since when it is taken for silent.
     silent_since: Option<Instant>,
-    /// When it was last tried although silent.
-    probed: Option<Instant>,
+    /// When it was last asked whether it is there, and whether that is still open.
+    checked: Option<Instant>,
+    checking: bool,
     plain_until: Option<Instant>,
+    /// A question that it had an answer to.
+    knows: Option<Query>,
     /// Questions that it answered, with whatever.
     pub answered: u64,
     /// Questions that it did not answer in its time.
@@ -66,6 +67,17 @@ impl Upstream {
     pub fn round_trip(&self) -> Option<Duration> {
         self.timing.map(|(mean, _)| mean)
     }
+
+    /// Whether there is to be a check, for there is none yet.
+    fn begin_check(&mut self, now: Instant) -> bool {
+        let lately = |at: Instant| now.saturating_duration_since(at) < CHECK_MOST;
+        if self.checking && self.checked.is_some_and(lately) {
+            return false;
+        }
+        self.checking = true;
+        self.checked = Some(now);
+        true
+    }
 }
 
 impl Upstreams {
@@ -83,9 +95,7 @@ impl Upstreams {
     pub fn answered(&mut self, server: SocketAddr, took: Duration, now: Instant) -> Option<Change> {
         let state = self.servers.entry(server).or_default();
         state.answered += 1;
-        state.unanswered = 0;
-        state.unanswered_since = None;
-        state.probed = None;
+        state.last_answer = Some(now);
         state.timing = Some(match state.timing {
             None => (took, took / 2),
             Some((mean, deviation)) => {
@@ -96,21 +106,39 @@ impl Upstreams {
         Some(Change::Back(server, now.saturating_duration_since(since)))
     }
 
-    /// A question asked at `asked` was not answered in its time, or the network said that it never will be.
-    pub fn missed(&mut self, server: SocketAddr, asked: Instant, now: Instant) -> Option<Change> {
+    /// A server had an answer to this question: it will have one again, and sooner.
+    pub fn knows(&mut self, server: SocketAddr, query: &Query) {
+        let state = self.servers.entry(server).or_default();
+        if state.knows.as_ref() != Some(query) {
+            state.knows = Some(query.clone());
+        }
+    }
+
+    /// What a server is asked to find out whether it is there: something that it answers at once if it does. Some
+    /// answer no question about the `usual` one, the top of what they serve.
+    pub fn check_question(&self, server: SocketAddr, usual: &Query) -> Query {
+        let known = self.servers.get(&server).and_then(|state| state.knows.as_ref());
+        known.unwrap_or(usual).clone()
+    }
+
+    /// A question was not answered in its time, or the network said that it never will be. Whether the server is
+    /// to be checked: the name may be what is slow.
+    pub fn missed(&mut self, server: SocketAddr, now: Instant) -> bool {
         let state = self.servers.entry(server).or_default();
         state.missed += 1;
-        state.unanswered = state.unanswered.saturating_add(1);
-        let since = *state.unanswered_since.get_or_insert(asked);
-        if state.silent_since.is_none()
-            && state.unanswered >= SILENT_AFTER
-            && now.saturating_duration_since(since) >= SILENT_FOR
-        {
-            state.silent_since = Some(since);
-            state.probed = Some(now);
-            return Some(Change::Silent(server));
+        state.silent_since.is_none() && state.begin_check(now)
+    }
+
+    /// A check that began at `begun` is over without an answer, or with one, which was told before.
+    pub fn checked(&mut self, server: SocketAddr, begun: Instant) -> Option<Change> {
+        let state = self.servers.entry(server).or_default();
+        state.checking = false;
+        let answers = state.last_answer.is_some_and(|at| at >= begun);
+        if answers || state.silent_since.is_some() {
+            return None;
         }
-        None
+        state.silent_since = Some(begun);
+        Some(Change::Silent(server))
     }
 
     /// A server did not take a question with EDNS.
@@ -142,13 +170,11 @@ impl Upstreams {
         servers.iter().all(|server| self.is_silent(*server))
     }
 
-    /// Whether it is time to try a silent server again; if so, the next time is later.
-    pub(super) fn probe(&mut self, server: SocketAddr, now: Instant) -> bool {
+    /// Whether it is time to check a silent server; if so, the next time is later.
+    pub(super) fn is_due(&mut self, server: SocketAddr, now: Instant) -> bool {
         let Some(state) = self.servers.get_mut(&server) else { return false };
-        let due = state.probed.is_none_or(|at| now.saturating_duration_since(at) >= PROBE_EVERY);
-        if due {
-            state.probed = Some(now);
-        }
-        due
+        let is_due =
+            state.checked.is_none_or(|at| now.saturating_duration_since(at) >= CHECK_EVERY);
+        is_due && state.begin_check(now)
     }
 }

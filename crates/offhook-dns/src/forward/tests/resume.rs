@@ -171,6 +171,30 @@ fn an_alias_to_another_zone_is_asked_of_whoever_serves_that() {
 }
 
 #[test]
+fn an_alias_to_what_nobody_is_asked_about_is_believed_with_its_target() {
+    let zones = Arc::new(Zones::from_site(&support::lab(), 1));
+    let forward = forward(&zones, "www.lab.local.");
+    let records = [
+        record("www.lab.local.", 300, cname("www.example.com.")),
+        record("www.example.com.", 300, a(2)),
+    ];
+    let reply = reply(told(&zones, forward, ResponseCode::NoError, &records));
+    assert_eq!(sent(&reply).len(), 2);
+    let Outcome::Reply(refused) = ask_with(&zones, "www.example.com.", true) else { panic!() };
+    assert_eq!(refused.metadata.response_code, ResponseCode::Refused, "and for that answer only");
+}
+
+#[test]
+fn an_alias_without_target_to_what_nobody_is_asked_about_is_the_answer() {
+    let zones = Arc::new(Zones::from_site(&support::lab(), 1));
+    let forward = forward(&zones, "www.lab.local.");
+    let records = [record("www.lab.local.", 300, cname("www.example.com."))];
+    let reply = reply(told(&zones, forward, ResponseCode::NoError, &records));
+    assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(sent(&reply), ["www.lab.local. 290 CNAME www.example.com."]);
+}
+
+#[test]
 fn aliases_that_go_round_over_two_servers_end() {
     let zones = zones();
     let first = forward(&zones, "a.lab.local.");

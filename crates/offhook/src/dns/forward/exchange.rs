@@ -6,11 +6,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offhook_dns::forward::{Answer, Query, Response, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{Count, Shared, lock};
@@ -24,21 +26,26 @@ const FOREIGN: u32 = 16;
 /// How long an answer over TCP may take, from the beginning of the connection.
 const TCP: Duration = Duration::from_secs(3);
 
+/// A check sends so many questions, with this pause between them, and waits so long for an answer to any of them.
+const CHECK_TRIES: u32 = 3;
+const CHECK_PAUSE: Duration = Duration::from_millis(400);
+const CHECK: Duration = Duration::from_millis(1500);
+
 /// A question, and what is believed of those who answer it.
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) query: Query,
+    /// What they answer at once if they are there, as long as nothing better is known.
+    pub(super) check: Query,
     pub(super) trust: Trust,
 }
 
-impl Ask {
-    fn read(&self, shared: &Shared, id: u16, edns: bool, packet: &[u8]) -> Response {
-        self.query.read(id, edns, packet, &shared.limits, &|name| self.trust.covers(name))
-    }
-}
-
 /// What `server` answers; none when that is of no use, or it cannot be reached. Waits as long as it is let.
-pub(super) async fn ask(shared: &Shared, server: SocketAddr, question: &Ask) -> Option<Answer> {
+pub(super) async fn ask(
+    shared: &Arc<Shared>,
+    server: SocketAddr,
+    question: &Arc<Ask>,
+) -> Option<Answer> {
     let _socket = shared.sockets.acquire().await.ok()?;
     let asked = Instant::now();
     let (patience, edns) = {
@@ -51,7 +58,7 @@ pub(super) async fn ask(shared: &Shared, server: SocketAddr, question: &Ask) -> 
         response = &mut exchange => response,
         () = sleep(patience) => {
             shared.counters.count(Count::UpstreamSilent);
-            shared.tell(lock(&shared.upstreams).missed(server, asked, Instant::now()));
+            missed(shared, server, question);
             exchange.await
         }
     };
@@ -63,6 +70,7 @@ pub(super) async fn ask(shared: &Shared, server: SocketAddr, question: &Ask) -> 
             match response {
                 Response::Answer(answer) => {
                     shared.counters.count(Count::UpstreamAnswered);
+                    lock(&shared.upstreams).knows(server, query);
                     return Some(answer);
                 }
                 Response::Failed(code) => {
@@ -84,11 +92,56 @@ pub(super) async fn ask(shared: &Shared, server: SocketAddr, question: &Ask) -> 
         }
         Err(error) => {
             shared.counters.count(Count::UpstreamUnreachable);
-            shared.tell(lock(&shared.upstreams).missed(server, asked, now));
+            missed(shared, server, question);
             shared.complain(server, query, &format!("cannot be asked: {error}"));
         }
     }
     None
+}
+
+/// A server did not answer: whether that is because of the name, or because it is gone, is to be found out.
+fn missed(shared: &Arc<Shared>, server: SocketAddr, question: &Arc<Ask>) {
+    let is_due = lock(&shared.upstreams).missed(server, Instant::now());
+    if is_due {
+        check(shared, server, question);
+    }
+}
+
+/// Finds out whether a server is there, by a task of its own.
+pub(super) fn check(shared: &Arc<Shared>, server: SocketAddr, question: &Arc<Ask>) {
+    let (shared, question) = (Arc::clone(shared), Arc::clone(question));
+    tokio::spawn(async move {
+        let begun = Instant::now();
+        let mut tries = JoinSet::new();
+        for number in 0..CHECK_TRIES {
+            let (shared, question) = (Arc::clone(&shared), Arc::clone(&question));
+            tries.spawn(async move {
+                sleep(CHECK_PAUSE * number).await;
+                let asked = Instant::now();
+                let Ask { check, trust, .. } = &*question;
+                let (check, edns) = {
+                    let upstreams = lock(&shared.upstreams);
+                    let check = upstreams.check_question(server, check);
+                    (check, upstreams.takes_edns(server, asked))
+                };
+                let response = over_udp(&shared, server, &check, trust, edns).await;
+                let now = Instant::now();
+                if response.is_ok() {
+                    shared.tell(lock(&shared.upstreams).answered(server, now - asked, now));
+                }
+                response.is_ok()
+            });
+        }
+        let any = async {
+            while let Some(done) = tries.join_next().await {
+                if done.is_ok_and(|answered| answered) {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(CHECK, any).await;
+        shared.tell(lock(&shared.upstreams).checked(server, begun));
+    });
 }
 
 /// Over UDP, without EDNS if need be, over TCP if need be.
@@ -98,16 +151,17 @@ async fn exchange(
     question: &Ask,
     edns: bool,
 ) -> io::Result<Response> {
+    let Ask { query, trust, .. } = question;
     let mut edns = edns;
-    let mut response = over_udp(shared, server, question, edns).await?;
+    let mut response = over_udp(shared, server, query, trust, edns).await?;
     if response == Response::NoEdns {
         lock(&shared.upstreams).refused_edns(server, Instant::now());
         edns = false;
-        response = over_udp(shared, server, question, edns).await?;
+        response = over_udp(shared, server, query, trust, edns).await?;
     }
     if response == Response::Truncated {
         shared.counters.count(Count::UpstreamTruncated);
-        let whole = timeout(TCP, over_tcp(shared, server, question, edns)).await;
+        let whole = timeout(TCP, over_tcp(shared, server, query, trust, edns)).await;
         response = whole.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
     }
     Ok(response)
@@ -116,7 +170,8 @@ async fn exchange(
 async fn over_udp(
     shared: &Shared,
     server: SocketAddr,
-    question: &Ask,
+    query: &Query,
+    trust: &Trust,
     edns: bool,
 ) -> io::Result<Response> {
     let any: SocketAddr = match server {
@@ -127,12 +182,12 @@ async fn over_udp(
     socket.connect(server).await?;
     let id = rand::random();
     shared.counters.count(Count::UpstreamAsked);
-    socket.send(&question.query.encode(id, edns)).await?;
+    socket.send(&query.encode(id, edns)).await?;
     let mut buffer = vec![0; LARGEST];
     for _ in 0..FOREIGN {
         let length = socket.recv(&mut buffer).await?;
         let packet = buffer.get(..length).unwrap_or_default();
-        match question.read(shared, id, edns, packet) {
+        match query.read(id, edns, packet, &shared.limits, &|name| trust.covers(name)) {
             Response::Foreign => shared.counters.count(Count::UpstreamForeign),
             response => return Ok(response),
         }
@@ -143,12 +198,13 @@ async fn over_udp(
 async fn over_tcp(
     shared: &Shared,
     server: SocketAddr,
-    question: &Ask,
+    query: &Query,
+    trust: &Trust,
     edns: bool,
 ) -> io::Result<Response> {
     let mut stream = TcpStream::connect(server).await?;
     let id = rand::random();
-    let message = question.query.encode(id, edns);
+    let message = query.encode(id, edns);
     // A question is some hundred octets.
     let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
     shared.counters.count(Count::UpstreamAsked);
@@ -156,5 +212,5 @@ async fn over_tcp(
     let length = stream.read_u16().await?;
     let mut packet = vec![0; usize::from(length)];
     stream.read_exact(&mut packet).await?;
-    Ok(question.read(shared, id, edns, &packet))
+    Ok(query.read(id, edns, &packet, &shared.limits, &|name| trust.covers(name)))
 }

@@ -12,10 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
-use super::exchange::{Ask, ask};
-use super::{Count, NoAnswer, Shared, lock};
+use super::exchange::{Ask, ask, check};
+use super::{Count, IN_FLIGHT_PER_ZONE, NoAnswer, Shared, lock};
 
-/// How long a server that did not answer may take to show that it is back.
+/// How long a silent server may take for an answer, to show that it is back.
 const PROBE: Duration = Duration::from_secs(2);
 
 /// What became of a flight; nothing while it is under way.
@@ -30,6 +30,7 @@ pub(super) struct Flights(HashMap<Query, Flight>);
 pub(super) struct Flight {
     landing: watch::Receiver<Landing>,
     pub(super) since: Instant,
+    servers: Arc<[SocketAddr]>,
 }
 
 impl Flight {
@@ -53,15 +54,22 @@ impl Flight {
         if inquiry.is_over() {
             return Err(NoAnswer::Failed);
         }
+        let same = |flight: &&Self| Arc::ptr_eq(&flight.servers, &forward.servers);
+        if flights.0.values().filter(same).count() >= IN_FLIGHT_PER_ZONE {
+            return Err(NoAnswer::Overloaded);
+        }
         let place = Arc::clone(&shared.places).try_acquire_owned();
         let place = place.map_err(|_| NoAnswer::Overloaded)?;
         let (land, landing) = watch::channel(None);
-        let flight = Self { landing, since: now };
+        let flight = Self { landing, since: now, servers: Arc::clone(&forward.servers) };
         flights.0.insert(query.clone(), flight.clone());
         drop(flights);
         let take_off = Landed { shared: Arc::clone(shared), query: query.clone(), _place: place };
-        let ask =
-            Ask { query: query.clone(), trust: forward.trust(Arc::clone(&shared.zones.current())) };
+        let ask = Ask {
+            query: query.clone(),
+            check: forward.check(),
+            trust: forward.trust(Arc::clone(&shared.zones.current())),
+        };
         runtime.spawn(async move {
             let shared = &take_off.shared;
             let answer = fly(shared, &Arc::new(ask), &mut inquiry).await.map(Arc::new);
@@ -106,7 +114,8 @@ async fn fly(shared: &Arc<Shared>, question: &Arc<Ask>, inquiry: &mut Inquiry) -
                 attempts.spawn(async move { (server, ask(&shared, server, &question).await) });
                 continue;
             }
-            Step::Probe(server) => {
+            Step::Check(server) => {
+                check(shared, server, question);
                 let (shared, question) = (Arc::clone(shared), Arc::clone(question));
                 tokio::spawn(async move { timeout(PROBE, ask(&shared, server, &question)).await });
                 continue;

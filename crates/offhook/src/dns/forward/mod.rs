@@ -28,8 +28,10 @@ use super::{Count, Counters};
 use crate::log::Throttle;
 use flight::{Flight, Flights};
 
-/// Different questions that are asked at the same time. More are answered SERVFAIL at once.
+/// Different questions that are asked at the same time, altogether and of the servers of one zone: those of one that
+/// is down are to leave room for the others'. More are answered SERVFAIL at once.
 const IN_FLIGHT: usize = 256;
+const IN_FLIGHT_PER_ZONE: usize = 192;
 
 /// Sockets that wait for upstreams, all questions together: well below the files that a process may have open.
 const SOCKETS: usize = 512;
@@ -47,8 +49,9 @@ const HOPELESS_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a newer answer is waited for when there is a stale one (RFC 8767 section 5 has 1.8 s).
 const STALE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Log lines about upstreams, at most so many a second.
-const LINES: u32 = 2;
+/// Log lines a second, at most: about servers that cease or begin to answer, and about what is wrong with answers.
+const CHANGE_LINES: u32 = 5;
+const ANSWER_LINES: u32 = 1;
 
 /// Puts questions to upstream servers, and keeps their answers.
 #[derive(Debug)]
@@ -68,8 +71,9 @@ struct Shared {
     flights: Mutex<Flights>,
     places: Arc<Semaphore>,
     sockets: Semaphore,
-    waiting: Mutex<HashMap<IpAddr, usize>>,
-    lines: Mutex<Throttle>,
+    waiting: Mutex<Queue>,
+    change_lines: Mutex<Throttle>,
+    answer_lines: Mutex<Throttle>,
 }
 
 /// Why there is no answer.
@@ -98,7 +102,8 @@ impl Forwarder {
             places: Arc::new(Semaphore::new(IN_FLIGHT)),
             sockets: Semaphore::new(SOCKETS),
             waiting: Mutex::default(),
-            lines: Mutex::new(Throttle::new(LINES)),
+            change_lines: Mutex::new(Throttle::new(CHANGE_LINES)),
+            answer_lines: Mutex::new(Throttle::new(ANSWER_LINES)),
         };
         Self { shared: Arc::new(shared), runtime: Handle::current() }
     }
@@ -127,7 +132,7 @@ impl Forwarder {
 
     /// What the client is to be sent: the answer, a stale one while nobody gives a newer one, or SERVFAIL.
     pub(super) async fn ask(&self, mut forward: Forward, client: Client) -> Reply {
-        let Some(_waiting) = Waiting::enter(&self.shared, client.address) else {
+        let Some(_waiting) = Waiting::enter(&self.shared.waiting, client.address) else {
             self.shared.counters.count(Count::ForwardOverloaded);
             return forward.overloaded();
         };
@@ -220,7 +225,7 @@ impl Shared {
     /// Says that a server ceased or began to answer.
     fn tell(&self, change: Option<Change>) {
         let Some(change) = change else { return };
-        let Some(suppressed) = lock(&self.lines).pass() else { return };
+        let Some(suppressed) = lock(&self.change_lines).pass() else { return };
         match change {
             Change::Silent(server) => {
                 warn!(suppressed, "upstream {} does not answer", Short(server));
@@ -234,7 +239,7 @@ impl Shared {
 
     /// Says what is wrong with an answer.
     fn complain(&self, server: SocketAddr, query: &Query, what: &str) {
-        if let Some(suppressed) = lock(&self.lines).pass() {
+        if let Some(suppressed) = lock(&self.answer_lines).pass() {
             warn!(question = %query, suppressed, "upstream {} {what}", Short(server));
         }
     }
@@ -249,37 +254,41 @@ impl std::fmt::Display for Short {
     }
 }
 
+/// Clients that wait for an answer.
+#[derive(Debug, Default)]
+struct Queue {
+    length: usize,
+    by_client: HashMap<IpAddr, usize>,
+}
+
 /// A client's place among those who wait.
 struct Waiting<'a> {
-    waiting: &'a Mutex<HashMap<IpAddr, usize>>,
+    queue: &'a Mutex<Queue>,
     client: IpAddr,
 }
 
 impl<'a> Waiting<'a> {
-    fn enter(shared: &'a Shared, client: IpAddr) -> Option<Self> {
-        let mut waiting = lock(&shared.waiting);
-        // Those of a few are as good as all: nobody has more than their share.
-        let altogether: usize =
-            if waiting.len() < WAITING / WAITING_PER_CLIENT { 0 } else { waiting.values().sum() };
-        let of_client = waiting.entry(client).or_default();
-        if *of_client >= WAITING_PER_CLIENT || altogether >= WAITING {
-            if *of_client == 0 {
-                waiting.remove(&client);
-            }
+    /// None when there are too many, or too many of this client's.
+    fn enter(queue: &'a Mutex<Queue>, client: IpAddr) -> Option<Self> {
+        let mut waiting = lock(queue);
+        let of_client = waiting.by_client.get(&client).copied().unwrap_or_default();
+        if of_client >= WAITING_PER_CLIENT || waiting.length >= WAITING {
             return None;
         }
-        *of_client += 1;
-        Some(Self { waiting: &shared.waiting, client })
+        waiting.length += 1;
+        waiting.by_client.insert(client, of_client + 1);
+        Some(Self { queue, client })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut waiting = lock(self.waiting);
-        if let Some(count) = waiting.get_mut(&self.client) {
+        let mut waiting = lock(self.queue);
+        waiting.length -= 1;
+        if let Some(count) = waiting.by_client.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
-                waiting.remove(&self.client);
+                waiting.by_client.remove(&self.client);
             }
         }
     }

@@ -175,14 +175,11 @@ async fn an_answer_is_asked_for_once_and_given_to_all() {
 
 #[tokio::test]
 async fn equal_questions_at_the_same_time_are_one() {
-    let (first, two) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let held: Arc<Mutex<Vec<Message>>> = Arc::default();
-    let kept = Arc::clone(&held);
+    let asked_for: Arc<Mutex<Vec<RecordType>>> = Arc::default();
+    let types = Arc::clone(&asked_for);
     // The first of its questions is answered only when asked again.
-    let (upstream, seen) = scripted(move |n, asked| {
-        first.store(n, Ordering::Relaxed);
-        two.store(n, Ordering::Relaxed);
-        kept.lock().unwrap().push(asked.clone());
+    let (upstream, _) = scripted(move |n, asked| {
+        types.lock().unwrap().push(asked.queries[0].query_type());
         if n == 0 { vec![] } else { vec![wire(&good(asked, 60, 1))] }
     })
     .await;
@@ -201,7 +198,10 @@ async fn equal_questions_at_the_same_time_are_one() {
     for answer in asking.join_all().await {
         assert_eq!(last(&answer), [1]);
     }
-    assert_eq!((seen.count(), held.lock().unwrap().len()), (2, 2));
+    // Beside them it is checked whether the server is there, by a question about the root.
+    let addresses =
+        asked_for.lock().unwrap().iter().filter(|rtype| **rtype == RecordType::A).count();
+    assert_eq!(addresses, 2);
     assert_eq!(server.counters().of(Count::Coalesced), 19);
 }
 
@@ -301,6 +301,57 @@ async fn what_has_expired_is_given_while_nobody_answers_and_not_after() {
     let before = seen.count();
     while last(&server.udp(&www()).await) == [0] {}
     assert!(seen.count() > before);
+}
+
+#[tokio::test]
+async fn what_has_expired_is_given_when_servers_fail_as_well() {
+    let (upstream, _) = scripted(|n, asked| {
+        let mut answer = good(asked, 1, 1);
+        if n > 0 {
+            answer.metadata.response_code = ResponseCode::ServFail;
+            answer.answers.clear();
+        }
+        vec![wire(&answer)]
+    })
+    .await;
+    let server = forwarding(&[upstream]);
+    assert_eq!(last(&server.udp(&www()).await), [1]);
+    loop {
+        let answer = server.udp(&www()).await;
+        assert_eq!(last(&answer), [1]);
+        if answer.answers[0].ttl == 30 {
+            break;
+        }
+    }
+    let other = server.udp(&query("other.example.com.", RecordType::A)).await;
+    assert_eq!(other.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn a_name_that_takes_long_holds_up_no_other() {
+    // As a resolver does whose question about one name is answered by nobody.
+    let (upstream, _) = scripted(|_, asked| {
+        let is_slow = asked.queries[0].name().to_ascii().starts_with("slow");
+        if is_slow { vec![] } else { vec![wire(&good(asked, 60, 1))] }
+    })
+    .await;
+    let server = forwarding(&[upstream]);
+    let slow = query("slow.example.com.", RecordType::A);
+    let (failed, ()) = tokio::join!(server.udp(&slow), async {
+        let begun = Instant::now();
+        let mut n = 0;
+        while begun.elapsed() < Duration::from_secs(4) {
+            n += 1;
+            let asked = Instant::now();
+            let answer = server.udp(&query(&format!("{n}.example.com."), RecordType::A)).await;
+            assert_eq!(last(&answer), [1]);
+            assert!(asked.elapsed() < Duration::from_millis(400), "{:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+        }
+    });
+    assert_eq!(failed.metadata.response_code, ResponseCode::ServFail);
+    let known = &server.handle.upstreams()[0].2;
+    assert!(known.silent_since().is_none() && known.missed > 1, "{known:?}");
 }
 
 #[tokio::test]
