@@ -17,9 +17,6 @@ use nix::poll::PollFlags;
 use crate::mmsg::ROOM;
 use crate::poll::wait_for;
 
-/// Most requests of one call. Twice as many save little: the call itself is a small part of what 32 cost.
-const BATCH: usize = 32;
-
 /// Room for one request: any datagram there is. Only what one fills is ever touched. The odd cache lines keep the
 /// beginnings of requests out of each other's place in the processor's cache.
 const REQUEST: usize = 65_536 + 3 * 64;
@@ -36,11 +33,11 @@ pub struct Exchanges {
     replies: Vec<u8>,
     /// Room for one reply, octets.
     room: usize,
-    peers: [Peer; BATCH],
+    peers: [Peer; Self::MOST],
     /// Octets of each request.
-    received: [usize; BATCH],
+    received: [usize; Self::MOST],
     /// Octets of each reply; 0 when there is none.
-    replied: [usize; BATCH],
+    replied: [usize; Self::MOST],
     /// How many requests there are.
     count: usize,
 }
@@ -63,16 +60,19 @@ pub fn send_now(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<
 }
 
 impl Exchanges {
+    /// Most requests at once. Twice as many save little: the call itself is a small part of what 32 cost.
+    pub const MOST: usize = 32;
+
     /// None yet, with this much room for each reply, in octets.
     pub fn new(room: usize) -> Self {
         let peer = Peer { bytes: [0; _], length: 0 };
         Self {
-            requests: vec![0; BATCH * REQUEST],
-            replies: vec![0; BATCH * room],
+            requests: vec![0; Self::MOST * REQUEST],
+            replies: vec![0; Self::MOST * room],
             room,
-            peers: [peer; BATCH],
-            received: [0; BATCH],
-            replied: [0; BATCH],
+            peers: [peer; Self::MOST],
+            received: [0; Self::MOST],
+            replied: [0; Self::MOST],
             count: 0,
         }
     }
@@ -84,9 +84,9 @@ impl Exchanges {
     /// As the kernel says; [`crate::recovery`] says what to do then.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.count = 0;
-        self.replied = [0; BATCH];
+        self.replied = [0; Self::MOST];
         // SAFETY: these are plain C structures, for which all bits zero is a valid value.
-        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+        let (mut vectors, mut headers): ([libc::iovec; Self::MOST], [libc::mmsghdr; Self::MOST]) =
             unsafe { (zeroed(), zeroed()) };
         for (((slot, peer), vector), header) in self
             .requests
@@ -108,7 +108,7 @@ impl Exchanges {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                BATCH as libc::c_uint,
+                Self::MOST as libc::c_uint,
                 libc::MSG_WAITFORONE as _,
                 null_mut(),
             )
@@ -153,9 +153,9 @@ impl Exchanges {
         mut failed: impl FnMut(SocketAddr, io::Error),
     ) -> usize {
         // SAFETY: these are plain C structures, for which all bits zero is a valid value.
-        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+        let (mut vectors, mut headers): ([libc::iovec; Self::MOST], [libc::mmsghdr; Self::MOST]) =
             unsafe { (zeroed(), zeroed()) };
-        let mut peers = [None; BATCH];
+        let mut peers = [None; Self::MOST];
         let mut count = 0;
         for (((((reply, peer), &length), vector), header), place) in self
             .replies

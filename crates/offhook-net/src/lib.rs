@@ -2,7 +2,7 @@
 //!
 //! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`], the DNS loop
 //! one that waits in [`Exchanges::receive`]. This is
-//! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg and two socket options.
+//! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg and three socket options.
 
 mod datagram;
 mod error;
@@ -23,6 +23,7 @@ pub use exchange::{Exchanges, send_now};
 pub use frame::{Frame, FrameError, UdpFrame};
 pub use interface::{Interface, interfaces};
 pub use multiplex::{Event, Events, Interest, Multiplexer};
+pub use options::never_fragment;
 pub use packet::FrameSocket;
 pub use poll::{Poller, Ready, Waker};
 pub use probe::{ArpSocket, EchoSocket};

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "setsockopt with structures that no library wraps")]
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
@@ -23,6 +24,32 @@ pub(crate) fn enlarge_receive_buffer(socket: &socket2::Socket) -> io::Result<usi
     }
     // The kernel keeps twice what was asked for, half of it for its own bookkeeping.
     Ok(socket.recv_buffer_size()? / 2)
+}
+
+/// Sends every datagram whole or, when the link does not take one as long, not at all: fragments can be forged
+/// (RFC 9715), and so can the message that a router on the way wants them.
+///
+/// # Errors
+/// As the kernel says.
+pub fn never_fragment(socket: &std::net::UdpSocket) -> io::Result<()> {
+    let (level, name, value) = match socket.local_addr()? {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        SocketAddr::V6(_) => {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+        }
+    };
+    // SAFETY: the option is an int, `value` is one for the whole call, and its size is passed along.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
 }
 
 /// Takes frames addressed to any MAC, not only the interface's, as long as the socket lives.

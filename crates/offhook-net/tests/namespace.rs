@@ -1,7 +1,7 @@
 //! The sockets on real links: veth pairs in a network namespace of each test's own. Needs `unshare`
 //! (util-linux) and `ip` (iproute2), and user namespaces when not run as root; fails without.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Duration;
@@ -199,5 +199,21 @@ fn a_link_that_is_down_heals_and_one_that_was_made_anew_is_stale() {
         assert!(socket.is_stale() && frames.is_stale());
         let error = frames.send_udp(mac, SERVER, CLIENT, b"x").unwrap_err();
         assert_eq!(offhook_net::recovery(&error), offhook_net::Recovery::Reopen, "{error}");
+    });
+}
+
+#[test]
+fn a_datagram_that_a_link_does_not_take_whole_is_not_sent_in_parts() {
+    in_namespace("a_datagram_that_a_link_does_not_take_whole_is_not_sent_in_parts", || {
+        ip("link set lo mtu 1400");
+        for address in ["127.0.0.1", "::1"] {
+            let [sender, receiver] = [0, 1].map(|_| UdpSocket::bind((address, 0)).unwrap());
+            let to = receiver.local_addr().unwrap();
+            offhook_net::send_now(&sender, &[7; 1500], to).expect("in parts");
+            offhook_net::never_fragment(&sender).unwrap();
+            let error = offhook_net::send_now(&sender, &[7; 1500], to).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(90), "EMSGSIZE");
+            offhook_net::send_now(&sender, &[7; 1232], to).unwrap();
+        }
     });
 }

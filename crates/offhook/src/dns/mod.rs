@@ -9,6 +9,7 @@ mod connections;
 mod counters;
 mod forward;
 mod names;
+mod pace;
 mod publish;
 mod service;
 mod tcp;

@@ -75,7 +75,10 @@ impl Service {
         }
         match &outcome {
             Outcome::Reply(reply) => self.log(reply, peer, transport),
-            Outcome::Ignore(reason) => debug!(client = %peer, %reason, "ignored"),
+            Outcome::Ignore(reason) => {
+                self.counters.count(Count::Ignored);
+                debug!(client = %peer, %reason, "ignored");
+            }
             Outcome::Forward(_) => {}
         }
         outcome
@@ -101,6 +104,7 @@ impl Service {
     }
 
     fn log(&self, reply: &Reply, peer: SocketAddr, transport: Transport) {
+        self.counters.count(Count::of_rcode(reply.metadata.response_code.into()));
         let Some(question) = &reply.question else {
             debug!(client = %peer, ?transport, rcode = ?reply.metadata.response_code, "no question");
             return;

@@ -13,7 +13,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use offhook_dns::{DIRECT_ROOM, Direct, Forward, Outcome, Reply, Transport};
 use offhook_net::Exchanges;
@@ -21,6 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use super::counters::Tally;
+use super::pace::Pace;
 use super::service::Service;
 use super::told_to_stop;
 
@@ -44,6 +46,9 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(PATIENCE))?;
+    if let Err(error) = offhook_net::never_fragment(&socket) {
+        debug!(%error, "answers may be fragmented");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let (ask, mut asked) = mpsc::channel(FORWARDS);
     let (ended, mut end) = oneshot::channel();
@@ -88,21 +93,35 @@ impl Listener {
     fn run(self) -> io::Result<()> {
         let mut exchanges = Exchanges::new(DIRECT_ROOM);
         let mut direct = Direct::new(rand::random());
+        let mut pace = Pace::new();
+        let mut tally = Tally::default();
+        // Or a wait of 50 µs would be one of 100: the kernel likes to end waits together.
+        if let Err(error) = nix::sys::prctl::set_timerslack(1) {
+            debug!(%error, "waits are not exact");
+        }
         while !self.stop.load(Ordering::Relaxed) {
-            if let Err(error) = exchanges.receive(&self.socket) {
-                if offhook_net::recovery(&error) == offhook_net::Recovery::Reopen {
-                    warn!(%error, "cannot receive DNS requests");
+            let received = match exchanges.receive(&self.socket) {
+                Ok(received) => received,
+                Err(error) => {
+                    if offhook_net::recovery(&error) == offhook_net::Recovery::Reopen {
+                        warn!(%error, "cannot receive DNS requests");
+                    }
+                    std::thread::sleep(ERROR_PAUSE);
+                    continue;
                 }
-                std::thread::sleep(ERROR_PAUSE);
+            };
+            if received == 0 {
                 continue;
             }
             let zones = self.service.zones();
             // Who wants to see every query wants to see all of it.
             let in_detail = tracing::enabled!(tracing::Level::DEBUG);
             exchanges.serve(|request, peer, room| {
+                tally.received();
                 if !in_detail
                     && let Some(answered) = direct.answer(&zones, request, peer.ip(), room)
                 {
+                    tally.answered(answered.rcode);
                     return answered.length;
                 }
                 self.answer(request, peer, room)
@@ -110,6 +129,10 @@ impl Listener {
             exchanges.send(&self.socket, |client, error| {
                 debug!(%client, %error, "cannot send an answer");
             });
+            tally.publish(self.service.counters());
+            if let Some(wait) = pace.after(received, Instant::now) {
+                std::thread::sleep(wait);
+            }
         }
         Ok(())
     }
