@@ -219,6 +219,7 @@ fn scopes(facts: &Facts, catalogue: &[ClassFacts], report: &Report) -> Option<Ve
                 reserved_share: scope.reserved_share,
                 shared_network: scope.shared_network.value().cloned(),
                 voice,
+                boot: scope.boot.clone(),
                 options: scope_options(scope, &facts.options, report),
                 origin: report.origin(&scope.span),
             })
@@ -368,6 +369,7 @@ fn class(
         options: merged(everywhere, &class.options),
         scope_options: by_scope,
         boot_header: class.boot_header.unwrap_or(false),
+        boot: class.boot.clone(),
         firmware: class.firmware.as_ref().map(|(file, _)| file.value.clone()),
         origin: class.origin.clone(),
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use offhook_config::{Files, Loaded, parse};
 use offhook_model::{
-    BytesTest, ClassId, Condition, Dhcp, PhoneKey, PoolUser, ScopeId, Send, Serve, Site, Time,
+    BootFields, BytesTest, ClassId, Condition, Dhcp, PhoneKey, PoolUser, ScopeId, Send, Serve,
+    Site, Time,
 };
 
 /// A summer's day.
@@ -113,6 +114,26 @@ fn a_scope_says_whom_it_serves_for_how_long_and_from_which_addresses() {
     assert_eq!(only, [vec![], vec![PoolUser::Phones], mixed]);
     let text = LAB.replace("lease = \"1h\"", "lease = \"1h\"\nphone_lease = \"10m\"");
     assert_eq!(self::site(&text).scopes[1].phone_lease, minutes(10));
+}
+
+#[test]
+fn header_fields_for_boot_loaders_are_a_scope_s_or_a_class_s() {
+    let site = lab_and(
+        "next_server = \"vm40ic1\"\nserver_name = \"tftp\"\nboot_file = \"pxe.0\"\n\
+         [[class]]\nname = \"440HD\"\nnext_server = \"192.0.2.9\"\n",
+    );
+    let native = BootFields {
+        next_server: Some([10, 250, 1, 151].into()),
+        server_name: Some("tftp".into()),
+        boot_file: Some("pxe.0".into()),
+    };
+    assert_eq!([&site.scopes[0].boot, &site.scopes[1].boot], [&BootFields::default(), &native]);
+    let stated = BootFields { next_server: Some([192, 0, 2, 9].into()), ..Default::default() };
+    let phones = site.classes.iter().filter(|class| class.boot != BootFields::default());
+    assert_eq!(
+        phones.map(|class| (&*class.name, &class.boot)).collect::<Vec<_>>(),
+        [("440HD", &stated)]
+    );
 }
 
 #[test]

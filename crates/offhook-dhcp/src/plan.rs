@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use offhook_model::registry::{self, Kind};
-use offhook_model::{Class, ClassId, OptionRule, Phone, ScopeId, Send, Site};
+use offhook_model::{BootFields, Class, ClassId, OptionRule, Phone, ScopeId, Send, Site};
 
 use crate::wire::{Field, Rank, Value, code};
 
@@ -100,12 +100,14 @@ pub fn payload<'a>(rule: &'a OptionRule, class: Option<&Class>) -> Cow<'a, [u8]>
     Cow::Owned([crate::wire::trim_nuls(&rule.value), b"\0"].concat())
 }
 
-/// What `siaddr` and `file` of a boot loader's reply say.
+/// What `siaddr`, `sname` and `file` of a boot loader's reply say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootHeader {
-    /// The server of option 66, when it is an address.
+    /// As stated, else the server of option 66, when it is an address.
     pub siaddr: Option<Ipv4Addr>,
-    /// The file of option 67, without what follows a `;`; at most 127 bytes.
+    /// As stated; at most 63 bytes.
+    pub sname: Box<[u8]>,
+    /// As stated, else the file of option 67, without what follows a `;`; at most 127 bytes.
     pub file: Box<[u8]>,
 }
 
@@ -114,8 +116,28 @@ pub struct BootHeader {
 pub struct Plan {
     /// The rules that take effect, by code; none says never.
     rules: Vec<OptionRule>,
-    /// The header fields, where the class wants them.
+    /// The header fields, where they are stated or the class wants them.
     pub boot: BootHeader,
+}
+
+impl BootHeader {
+    /// What a class states goes before what is repeated from its options, and that before what the scope states.
+    fn state(&mut self, [scope, class]: [Option<&BootFields>; 2]) {
+        let bytes = |text: &String| text.as_bytes().into();
+        if let Some(scope) = scope {
+            self.siaddr = self.siaddr.or(scope.next_server);
+            self.sname = scope.server_name.as_ref().map(bytes).unwrap_or_default();
+            if self.file.is_empty() {
+                self.file = scope.boot_file.as_ref().map(bytes).unwrap_or_default();
+            }
+        }
+        if let Some(class) = class {
+            self.siaddr = class.next_server.or(self.siaddr);
+            let own = |text: &Option<String>| text.as_ref().map(bytes);
+            self.sname = own(&class.server_name).unwrap_or_else(|| std::mem::take(&mut self.sname));
+            self.file = own(&class.boot_file).unwrap_or_else(|| std::mem::take(&mut self.file));
+        }
+    }
 }
 
 impl Plan {
@@ -133,6 +155,8 @@ impl Plan {
         if class_entry.is_some_and(|class| class.boot_header) {
             plan.boot = plan.boot_header();
         }
+        let stated = [site.scope(scope).map(|scope| &scope.boot), class_entry.map(|c| &c.boot)];
+        plan.boot.state(stated);
         plan
     }
 
@@ -150,7 +174,7 @@ impl Plan {
             .and_then(|file| file.split(|&byte| byte == b';').next())
             .filter(|file| file.len() <= 127)
             .unwrap_or_default();
-        BootHeader { siaddr, file: file.into() }
+        BootHeader { siaddr, file: file.into(), ..BootHeader::default() }
     }
 
     /// What a client gets: what it asked for in its order, then what it gets unasked; everything when it sends no

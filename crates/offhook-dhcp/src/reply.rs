@@ -59,6 +59,7 @@ pub(crate) fn configuration(
         },
         yiaddr: address,
         siaddr: plan.boot.siaddr.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        sname: &plan.boot.sname,
         file: &plan.boot.file,
         ..blank(context)
     };
@@ -124,6 +125,7 @@ fn blank<'a>(context: &Context<'_>) -> Head<'a> {
         yiaddr: Ipv4Addr::UNSPECIFIED,
         siaddr: Ipv4Addr::UNSPECIFIED,
         giaddr: header.giaddr,
+        sname: &[],
         file: &[],
     }
 }

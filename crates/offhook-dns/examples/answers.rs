@@ -174,6 +174,7 @@ fn scope() -> Scope {
         router: None,
         lease: Duration::from_secs(3600),
         times: LeaseTimes::default(),
+        boot: offhook_model::BootFields::default(),
         phone_lease: None,
         serve: Serve::All,
         authoritative: true,

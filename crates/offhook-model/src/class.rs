@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
-use crate::{LeaseTimes, Mac, OptionRule, Origin, ScopeId};
+use crate::{BootFields, LeaseTimes, Mac, OptionRule, Origin, ScopeId};
 
 /// Index of a class in [`crate::Site::classes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,8 @@ pub struct Class {
     /// Whether the header fields `siaddr` and `file` repeat options 66 and 67, for boot loaders that read
     /// nothing else.
     pub boot_header: bool,
+    /// Header fields that are stated, in place of those repeated and of the scope's.
+    pub boot: BootFields,
     /// The firmware file of option 67, relative to the TFTP root.
     pub firmware: Option<String>,
     /// The line that defines the class.

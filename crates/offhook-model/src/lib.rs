@@ -4,6 +4,7 @@
 //! [`AddressRange`] is never empty or reversed, a [`DomainName`] can be written on the wire. No I/O, no file
 //! formats, no clock. `offhook-config` turns text into a [`Site`]; the servers read it.
 
+mod boot;
 mod class;
 mod client;
 mod event;
@@ -21,6 +22,7 @@ mod time;
 
 pub mod registry;
 
+pub use boot::BootFields;
 pub use class::{BytesTest, Class, ClassId, Condition, Evidence, EvidenceKind, Phone, PhoneKey};
 pub use client::{ClientId, HardwareAddress};
 pub use event::Event;

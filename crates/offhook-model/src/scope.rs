@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
-use crate::{AddressRange, ClassId, OptionRule, Origin, RangeError};
+use crate::{AddressRange, BootFields, ClassId, OptionRule, Origin, RangeError};
 
 /// Index of a scope in [`crate::Site::scopes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,8 @@ pub struct Scope {
     pub shared_network: Option<String>,
     /// The scope the phones of this native scope belong in: option 132 is its VLAN.
     pub voice: Option<ScopeId>,
+    /// Header fields for every client in this scope.
+    pub boot: BootFields,
     /// Options for every client in this scope, 1 and 3 included.
     pub options: Vec<OptionRule>,
     /// The line that defines it.

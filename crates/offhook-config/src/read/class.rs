@@ -1,6 +1,6 @@
 //! `[[class]]`, in the configuration and in the catalogue alike.
 
-use offhook_model::{Condition, Evidence, Origin, ScopeId, registry};
+use offhook_model::{BootFields, Condition, Evidence, Origin, ScopeId, registry};
 
 use super::lease::LeaseFacts;
 use crate::Code;
@@ -26,6 +26,7 @@ pub(crate) struct ClassFacts {
     pub(crate) withholds: Option<Codes>,
     pub(crate) always: Option<Codes>,
     pub(crate) boot_header: Option<bool>,
+    pub(crate) boot: BootFields,
     pub(crate) condition: Option<Condition>,
     pub(crate) scopes: Option<Vec<ScopeId>>,
     pub(crate) trailing_nul: Option<bool>,
@@ -109,6 +110,7 @@ impl ClassFacts {
             withholds: codes("withholds", &[]),
             always: codes("always", &STANDARD),
             boot_header: table.field("boot_header", Value::boolean).into_value(),
+            boot: super::boot::read(table, names),
             condition: condition.into_value(),
             scopes: scopes.into_value(),
             trailing_nul: table.field("trailing_nul", Value::boolean).into_value(),
@@ -153,6 +155,7 @@ impl ClassFacts {
             withholds: self.withholds.or(base.withholds),
             always: self.always.or(base.always),
             boot_header: self.boot_header.or(base.boot_header),
+            boot: super::boot::or(self.boot, base.boot),
             condition: self.condition.or(base.condition),
             scopes: self.scopes.or(base.scopes),
             trailing_nul: self.trailing_nul.or(base.trailing_nul),

@@ -1,6 +1,7 @@
 //! From the TOML tree to the facts of the file, each with its place; one module a section.
 
 mod access;
+mod boot;
 mod class;
 mod condition;
 mod dhcp;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use offhook_model::{AddressRange, Serve};
+use offhook_model::{AddressRange, BootFields, Serve};
 
 use super::lease::{self, LeaseFacts};
 use crate::Code;
@@ -31,6 +31,7 @@ pub(crate) struct ScopeFacts {
     pub(crate) voice: Field<String>,
     /// Whether phones are expected here.
     pub(crate) phones: bool,
+    pub(crate) boot: BootFields,
     pub(crate) options: Vec<Explicit>,
     pub(crate) span: Span,
 }
@@ -82,6 +83,7 @@ impl ScopeFacts {
             shared_network: table.field("shared_network", Value::text),
             voice: table.field("voice", Value::text),
             phones: flag("phones"),
+            boot: super::boot::read(table, names),
             options: super::options(table, "[[scope]] options", Level::Everyone, names),
             span: table.span.clone(),
         };

@@ -42,6 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
         yiaddr: header.ciaddr,
         siaddr: header.ciaddr,
         giaddr: header.giaddr,
+        sname: if header.secs % 3 == 0 { b"" } else { b"tftp" },
         file: if header.secs % 2 == 0 { b"" } else { b"440hd.img" },
     };
     let relay = request.option(82).filter(|value| value.len() < 250);

@@ -25,6 +25,7 @@ pub(crate) fn site() -> Site {
             name: format!("special {number}"),
             evidence: Vec::new(),
             condition: Some(condition),
+            boot: offhook_model::BootFields::default(),
             trailing_nul: number % 2 == 0,
             options: vec![
                 support::rule(43, &[7; 300], Send::IfRequested),

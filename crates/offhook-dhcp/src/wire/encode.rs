@@ -39,6 +39,8 @@ pub struct Head<'a> {
     pub siaddr: Ipv4Addr,
     /// As in the request.
     pub giaddr: Ipv4Addr,
+    /// The name of that server; at most 63 bytes. Gives way as `file` does.
+    pub sname: &'a [u8],
     /// The boot file, for boot loaders; at most 127 bytes. Gives way where an important option would have no place.
     pub file: &'a [u8],
 }
@@ -162,15 +164,15 @@ pub fn encode(
         return Encoded { bytes, dropped: Vec::new() };
     }
 
-    let mut places = place(fields, room, head.file.is_empty());
+    let mut places = place(fields, room, [head.file.is_empty(), head.sname.is_empty()]);
     let lost = |places: &[Vec<Piece>]| {
         let mut fields = fields.iter().zip(places);
         fields.any(|(field, pieces)| field.rank <= Rank::Always && pieces.is_empty())
     };
-    if !head.file.is_empty() && lost(&places) {
+    if !(head.file.is_empty() && head.sname.is_empty()) && lost(&places) {
         // A boot file's name is an option too; what a phone is provisioned by is only that.
-        places = place(fields, room, true);
-        for byte in bytes.get_mut(FILE).unwrap_or_default() {
+        places = place(fields, room, [true; 2]);
+        for byte in bytes.get_mut(SNAME.start..FILE.end).unwrap_or_default() {
             *byte = 0;
         }
     }
@@ -209,11 +211,12 @@ pub fn encode(
 /// Finds a place for every option: whole if that can be, else in pieces. Where not all fit, what is less important
 /// than the one without a place goes, the last of its rank first, and if nothing is, that one. What is left off has
 /// no piece.
-fn place(fields: &[Field<'_>], room: usize, file_is_free: bool) -> Vec<Vec<Piece>> {
+fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece>> {
+    let [file_is_free, sname_is_free] = is_free;
     let mut room = [
         room.saturating_sub(OVERLOAD_COST),
         if file_is_free { FILE.len() - 1 } else { 0 },
-        SNAME.len() - 1,
+        if sname_is_free { SNAME.len() - 1 } else { 0 },
     ];
     let rank = |at: usize| fields.get(at).map(|field| field.rank);
     let mut kept: Vec<usize> = (0..fields.len()).collect();
@@ -308,6 +311,7 @@ fn write_head(head: &Head<'_>, bytes: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "a header without names and options always fits");
     bytes.resize(HEADER, 0);
     overlay(bytes, 28, &head.chaddr);
+    overlay(bytes, SNAME.start, head.sname.get(..SNAME.len() - 1).unwrap_or(head.sname));
     overlay(bytes, FILE.start, head.file.get(..FILE.len() - 1).unwrap_or(head.file));
 }
 

@@ -1,7 +1,7 @@
 //! Options in the form a class wants them, options that came in pieces, and those that choose a subnet.
 
 use offhook_dhcp::NoReply;
-use offhook_model::Send;
+use offhook_model::{BootFields, Send};
 
 use crate::support::*;
 
@@ -186,4 +186,50 @@ fn a_nak_says_why_and_nothing_else() {
     assert_eq!(nak.bytes[8..12], [0, 0, 0x80, 0]);
     assert!(nak.bytes[12..24].iter().all(|byte| *byte == 0));
     assert!(nak.bytes[44..236].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn header_fields_are_a_class_s_else_repeated_from_its_options_else_the_scope_s() {
+    let fields = |server: &str, name: &str, file: &str| BootFields {
+        next_server: Some(ip(server)),
+        server_name: Some(name.into()),
+        boot_file: Some(file.into()),
+    };
+    let mut lab = site();
+    lab.scopes[0].boot = fields("192.0.2.1", "scope", "scope.img");
+    let door = class_id(&lab, "405HD");
+    lab.classes[usize::from(door.0)].boot = fields("192.0.2.2", "class", "class.img");
+    let mut server = Server::new(lab);
+    let mut header = |message: &Message| {
+        let reply = server.reply(ON_VOICE, message);
+        let text = |range: std::ops::Range<usize>| {
+            let field = &reply.bytes[range];
+            let end = field.iter().position(|byte| *byte == 0).unwrap();
+            String::from_utf8(field[..end].to_vec()).unwrap()
+        };
+        (reply.siaddr().to_string(), text(44..108), text(108..236))
+    };
+    let told = |server: &str, name: &str, file: &str| (server.into(), name.into(), file.into());
+    let phone = |model: &str| Message::discover(mac(1)).with(60, model);
+    assert_eq!(header(&Message::discover(mac(1))), told("192.0.2.1", "scope", "scope.img"));
+    assert_eq!(header(&phone("440HD")), told("10.0.0.11", "scope", "440hd.img"));
+    assert_eq!(header(&phone("405HD")), told("192.0.2.2", "class", "class.img"));
+    let inform = Message::inform(mac(1), ip("10.250.1.77"));
+    assert_eq!(header(&inform), told("192.0.2.1", "scope", "scope.img"));
+    // A NAK has none of it (RFC 2131, table 3).
+    let wrong = Message::request(mac(1)).with(50, [9; 4]);
+    assert_eq!(header(&wrong), told("0.0.0.0", "", ""));
+}
+
+#[test]
+fn a_server_name_gives_its_place_up_only_for_what_a_phone_is_provisioned_by() {
+    for (send, length, kept) in [(Send::Always, 300, true), (Send::Always, 420, false)] {
+        let mut lab = site();
+        lab.scopes[0].boot.server_name = Some("tftp.lab.voip".into());
+        lab.options.push(rule(224, &vec![7; length], send));
+        let mut server = Server::new(lab);
+        let reply = server.reply(ON_VOICE, &Message::discover(mac(1)).asking(&[1]));
+        assert_eq!(reply.option(224).map(<[u8]>::len), Some(length));
+        assert_eq!(reply.bytes[44..].starts_with(b"tftp.lab.voip\0"), kept, "{length}");
+    }
 }

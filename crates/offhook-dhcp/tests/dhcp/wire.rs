@@ -20,6 +20,7 @@ fn head(file: &[u8]) -> Head<'_> {
         yiaddr: ip("10.0.0.2"),
         siaddr: ip("10.0.0.3"),
         giaddr: ip("10.0.0.4"),
+        sname: b"",
         file,
     }
 }

@@ -51,6 +51,7 @@ fn scope(label: &str, subnet: &str) -> Scope {
         router: None,
         lease: Duration::from_secs(3600),
         times: offhook_model::LeaseTimes::default(),
+        boot: offhook_model::BootFields::default(),
         phone_lease: None,
         serve: offhook_model::Serve::All,
         authoritative: true,
