@@ -35,6 +35,8 @@ pub mod health;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 pub use answer::{Client, Outcome, Transport, answer};
 pub use direct::{Answered, DIRECT_ROOM, Direct};
 pub use forward::Forward;
@@ -47,6 +49,10 @@ pub use zones::Zones;
 /// The largest UDP payload we send and advertise, bytes: the largest that fits every path unfragmented.
 /// (RFC 9715, DNS flag day 2020.)
 pub const UDP_PAYLOAD: u16 = 1232;
+
+/// How long a TCP connection may be idle: what a client that asks is told (RFC 7828), and what the program has to
+/// keep to.
+pub const TCP_IDLE: Duration = Duration::from_secs(10);
 
 /// The longest time "there is no such name" may be remembered, seconds, unless an SOA record of the configuration's
 /// own says otherwise: phones that looked too early must not stay blind for longer.

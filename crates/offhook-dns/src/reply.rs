@@ -6,9 +6,9 @@ use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 
-use crate::UDP_PAYLOAD;
 use crate::answer::{Client, Transport};
-use crate::request::{Request, Signature};
+use crate::request::{KEEPALIVE, Request, Signature};
+use crate::{TCP_IDLE, UDP_PAYLOAD};
 
 const HEADER: usize = 12;
 
@@ -69,6 +69,12 @@ impl Reply {
             let mut ours = Edns::new();
             // RFC 3225 section 3: DO is copied.
             ours.set_max_payload(UDP_PAYLOAD).set_dnssec_ok(theirs.dnssec_ok);
+            if theirs.keepalive && client.transport == Transport::Tcp {
+                // In tenths of a second.
+                let idle = (TCP_IDLE.as_millis() / 100) as u16;
+                let option = EdnsOption::Unknown(KEEPALIVE, idle.to_be_bytes().to_vec());
+                ours.options_mut().insert(option);
+            }
             ours
         });
         let limit = match (client.transport, request.edns) {

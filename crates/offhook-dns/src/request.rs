@@ -14,6 +14,9 @@ const HEADER: usize = 12;
 const TYPE_OPT: u16 = 41;
 const TYPE_TSIG: u16 = 250;
 const CLASS_ANY: u16 = 255;
+/// The EDNS option that asks how long a connection may be idle (RFC 7828).
+pub(crate) const KEEPALIVE: u16 = 11;
+
 const MAX_NAME: usize = 255;
 
 /// Why a message is met with silence.
@@ -60,6 +63,8 @@ pub(crate) struct RequestEdns {
     pub(crate) payload: u16,
     pub(crate) version: u8,
     pub(crate) dnssec_ok: bool,
+    /// Whether it asks how long a connection may be idle (RFC 7828).
+    pub(crate) keepalive: bool,
 }
 
 impl Request {
@@ -152,10 +157,13 @@ impl Request {
                 payload: record.class,
                 version: (record.ttl >> 16) as u8,
                 dnssec_ok: record.ttl & 0x8000 != 0,
+                keepalive: false,
             });
-            if !record.at_root || !well_formed_options(record.data) {
+            let keepalive = has_option(record.data, KEEPALIVE)?;
+            if !record.at_root {
                 return None;
             }
+            self.edns = self.edns.map(|edns| RequestEdns { keepalive, ..edns });
         }
         (!second_opt).then_some(())
     }
@@ -274,18 +282,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Whether EDNS options fill their record exactly; what they say is nothing to us.
-fn well_formed_options(data: &[u8]) -> bool {
+/// Whether a certain option is among EDNS options; none when they do not fill their record exactly.
+fn has_option(data: &[u8], wanted: u16) -> Option<bool> {
     let mut cursor = Cursor { packet: data, at: 0 };
+    let mut found = false;
     while cursor.at < data.len() {
-        let option = (|| {
-            cursor.u16()?;
-            let length = cursor.u16()?;
-            cursor.take(usize::from(length))
-        })();
-        if option.is_none() {
-            return false;
-        }
+        found |= cursor.u16()? == wanted;
+        let length = cursor.u16()?;
+        cursor.take(usize::from(length))?;
     }
-    true
+    Some(found)
 }

@@ -27,7 +27,7 @@ impl Default for Bounds {
         Self {
             most: 256,
             most_per_client: 32,
-            idle: Duration::from_secs(10),
+            idle: offhook_dns::TCP_IDLE,
             stalled: Duration::from_secs(10),
         }
     }
@@ -67,29 +67,34 @@ impl Connections {
         Self { open: Arc::default(), bounds }
     }
 
-    /// A place for a connection of `client`; none when it has too many already. When all places are taken, the
-    /// connection that was idle for longest makes room: whoever opens many and says nothing keeps nobody out.
-    pub(super) fn open(&self, client: IpAddr, counters: &Counters) -> Option<Connection> {
+    /// A place for a connection of `client`. When all places are taken, or all of this client's, the connection that
+    /// was idle for longest makes room: whoever opens many and says nothing keeps nobody out.
+    pub(super) fn open(&self, client: IpAddr, counters: &Counters) -> Connection {
         let mut open = lock(&self.open);
-        let of_client = open.connections.values().filter(|entry| entry.client == client).count();
-        if of_client >= self.bounds.most_per_client {
-            counters.count(Count::TcpRefused);
-            return None;
-        }
-        if open.connections.len() >= self.bounds.most {
-            let idlest = open.connections.iter().min_by_key(|(_, entry)| entry.used);
-            let number = *idlest?.0;
-            if let Some(idlest) = open.connections.remove(&number) {
-                counters.count(Count::TcpDisplaced);
-                let _ = idlest.displace.send(true);
-            }
+        let of_client = |entry: &&Entry| entry.client == client;
+        if open.connections.values().filter(of_client).count() >= self.bounds.most_per_client {
+            open.displace(|entry| entry.client == client, counters);
+        } else if open.connections.len() >= self.bounds.most {
+            open.displace(|_| true, counters);
         }
         counters.count(Count::TcpOpened);
         open.number += 1;
         let number = open.number;
         let (displace, displaced) = watch::channel(false);
         open.connections.insert(number, Entry { client, used: Instant::now(), displace });
-        Some(Connection { open: Arc::clone(&self.open), number, displaced })
+        Connection { open: Arc::clone(&self.open), number, displaced }
+    }
+}
+
+impl Open {
+    /// Closes the connection that was idle for longest, of those that `may_go`.
+    fn displace(&mut self, may_go: impl Fn(&Entry) -> bool, counters: &Counters) {
+        let candidates = self.connections.iter().filter(|(_, entry)| may_go(entry));
+        let idlest = candidates.min_by_key(|(_, entry)| entry.used).map(|(number, _)| *number);
+        if let Some(entry) = idlest.and_then(|number| self.connections.remove(&number)) {
+            counters.count(Count::TcpDisplaced);
+            let _ = entry.displace.send(true);
+        }
     }
 }
 
@@ -144,30 +149,31 @@ mod tests {
     }
 
     #[test]
-    fn one_client_has_its_share_and_gets_it_back() {
-        let (all, counters) = (Connections::new(Bounds::default()), Counters::new());
-        let most = all.bounds.most_per_client;
-        let mut mine: Vec<_> = (0..most).map(|_| all.open(client(1), &counters).unwrap()).collect();
-        assert!(all.open(client(1), &counters).is_none());
-        assert!(all.open(client(2), &counters).is_some());
-        mine.pop();
-        assert!(all.open(client(1), &counters).is_some());
-        assert_eq!(counters.of(Count::TcpRefused), 1);
+    fn one_client_has_its_share_and_displaces_itself_only() {
+        let all = Connections::new(Bounds { most_per_client: 2, ..Bounds::default() });
+        let counters = Counters::new();
+        let [first, second] = [1, 1].map(|last| all.open(client(last), &counters));
+        let other = all.open(client(2), &counters);
+        let third = all.open(client(1), &counters);
+        assert!(displaced(&first) && ![&second, &other, &third].into_iter().any(displaced));
+        drop(second);
+        let fourth = all.open(client(1), &counters);
+        assert!(!displaced(&third) && !displaced(&fourth), "a place was free again");
+        assert_eq!(counters.of(Count::TcpDisplaced), 1);
     }
 
     #[test]
     fn the_idlest_makes_room_for_a_new_one() {
         let all = Connections::new(Bounds { most: 3, ..Bounds::default() });
         let counters = Counters::new();
-        let first = all.open(client(1), &counters).unwrap();
-        let second = all.open(client(2), &counters).unwrap();
-        let third = all.open(client(3), &counters).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        let [first, second, third] = [1, 2, 3].map(|last| all.open(client(last), &counters));
+        let later = Instant::now() + Duration::from_millis(1);
+        while Instant::now() < later {}
         first.is_used();
-        let fourth = all.open(client(4), &counters).unwrap();
+        let fourth = all.open(client(4), &counters);
         assert!(displaced(&second) && ![&first, &third, &fourth].into_iter().any(displaced));
         drop(second);
-        let fifth = all.open(client(5), &counters).unwrap();
+        let fifth = all.open(client(5), &counters);
         assert!(displaced(&third) && !displaced(&first) && !displaced(&fifth));
         assert_eq!(counters.of(Count::TcpDisplaced), 2);
         assert_eq!(lock(&all.open).connections.len(), 3);

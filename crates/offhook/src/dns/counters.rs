@@ -71,8 +71,6 @@ counts! {
     UpstreamTruncated "upstream-truncated"
     /// TCP connections that clients opened.
     TcpOpened "tcp-opened"
-    /// TCP connections that were closed at once: too many from one address, or altogether.
-    TcpRefused "tcp-refused"
     /// Idle TCP connections that were closed to make room for new ones.
     TcpDisplaced "tcp-displaced"
     /// TCP connections that were closed because the client did not take its answers in time.

@@ -65,9 +65,7 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let Some(connection) = service.connections().open(peer.ip(), service.counters()) else {
-            continue;
-        };
+        let connection = service.connections().open(peer.ip(), service.counters());
         let service = Arc::clone(&service);
         connections.spawn(async move {
             let mut displaced = connection.displaced();

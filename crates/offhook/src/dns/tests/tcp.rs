@@ -223,31 +223,38 @@ async fn a_client_that_takes_no_answers_is_not_read_from_and_then_closed() {
 }
 
 #[tokio::test]
-async fn one_client_has_only_so_many_connections() {
+async fn one_client_has_only_so_many_connections_and_its_newest_is_served() {
     let server = Tcp::start(Bounds { most_per_client: 3, ..Bounds::default() });
     let mut streams = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..50 {
         let mut stream = server.connect().await;
         stream.write_all(&framed(&own())).await.unwrap();
-        read_framed(&mut stream).await.unwrap();
+        assert!(read_framed(&mut stream).await.is_some());
         streams.push(stream);
     }
-    assert!(is_closed(&mut server.connect().await).await);
-    for stream in &mut streams {
-        stream.write_all(&framed(&own())).await.unwrap();
-        assert!(read_framed(stream).await.is_some(), "those that are there stay");
-    }
-    drop(streams);
-    // Places are free again as soon as the server has seen it.
-    loop {
-        let mut stream = server.connect().await;
-        if stream.write_all(&framed(&own())).await.is_ok()
-            && read_framed(&mut stream).await.is_some()
-        {
-            break;
+    for (n, stream) in streams.iter_mut().enumerate() {
+        if n < 47 {
+            assert!(is_closed(stream).await, "{n}");
+        } else {
+            stream.write_all(&framed(&own())).await.unwrap();
+            assert!(read_framed(stream).await.is_some(), "{n}");
         }
     }
-    assert!(server.count(Count::TcpRefused) >= 1);
+    assert_eq!(server.count(Count::TcpDisplaced), 47);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_is_told_how_long_it_may_be_idle() {
+    use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+    let server = Running::start(&site(&[]));
+    let mut asking = own();
+    let mut edns = Edns::new();
+    edns.options_mut().insert(EdnsOption::Unknown(11, Vec::new()));
+    asking.set_edns(edns);
+    let told = |answer: Message| answer.edns.unwrap().option(EdnsCode::from(11)).cloned();
+    let tenths = EdnsOption::Unknown(11, vec![0, 100]);
+    assert_eq!(told(server.tcp(&asking).await), Some(tenths));
+    assert_eq!(told(server.udp(&asking).await), None, "there is no connection");
 }
 
 #[tokio::test]
