@@ -32,4 +32,5 @@ mod shared;
 mod sip;
 mod storm;
 mod tftp;
+mod tftp_settings;
 mod udhcpc;

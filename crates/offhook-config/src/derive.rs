@@ -30,7 +30,11 @@ pub(crate) fn site(
         .map(|class| self::class(class, facts, &options, &scopes, report))
         .collect();
     let tftp = facts.tftp.as_ref().and_then(|tftp| {
-        Some(Tftp { listen: *tftp.listen.value()?, root: base.join(tftp.root.value()?) })
+        Some(Tftp {
+            listen: *tftp.listen.value()?,
+            root: base.join(tftp.root.value()?),
+            limits: tftp.limits.clone(),
+        })
     });
     Some(Site {
         name: facts.site.name.value().cloned().unwrap_or_else(|| zone.to_string()),

@@ -18,6 +18,7 @@ mod range;
 mod record;
 mod scope;
 mod site;
+mod tftp;
 mod time;
 
 pub mod registry;
@@ -39,4 +40,5 @@ pub use site::{
     Dhcp, Dns, DnsCache, DnsNames, Group, Host, Provisioning, Proxy, SipPorts, Site, Switchover,
     Tftp,
 };
+pub use tftp::TftpLimits;
 pub use time::Time;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::{
     Class, ClassId, DomainName, Health, OptionRule, Order, Origin, Phone, Record, Scope, ScopeId,
+    TftpLimits,
 };
 
 /// A site: one configuration file, checked, with everything derived that can be.
@@ -214,6 +215,8 @@ pub struct Tftp {
     pub listen: SocketAddr,
     /// The directory it serves; absolute, or relative to the working directory.
     pub root: PathBuf,
+    /// What it grants, and whom.
+    pub limits: TftpLimits,
 }
 
 /// A server with an address record and a PTR record for each of its addresses: `[[host]]`.

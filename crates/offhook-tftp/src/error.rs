@@ -38,6 +38,9 @@ pub enum Refusal {
     /// The file may not be read by the server, or is no regular file.
     #[error("access violation: not a readable file")]
     Unreadable,
+    /// The client is in no network that is served.
+    #[error("access violation: this network is not served")]
+    Denied,
     /// A WRQ.
     #[error("access violation: offhook serves files, it takes none")]
     ReadOnly,
@@ -66,7 +69,9 @@ impl Refusal {
     pub fn code(self) -> ErrorCode {
         match self {
             Self::NotFound => ErrorCode::FileNotFound,
-            Self::OutsideRoot | Self::Unreadable | Self::ReadOnly => ErrorCode::AccessViolation,
+            Self::OutsideRoot | Self::Unreadable | Self::Denied | Self::ReadOnly => {
+                ErrorCode::AccessViolation
+            }
             Self::Mail | Self::UnknownMode | Self::Malformed => ErrorCode::IllegalOperation,
             Self::UnknownTransfer => ErrorCode::UnknownTransferId,
             Self::Busy | Self::Failed => ErrorCode::NotDefined,

@@ -95,7 +95,8 @@ impl Opened {
         let files = self
             .tftp
             .zip(site.tftp.as_ref())
-            .map(|(bound, tftp)| tftp::spawn(bound, tftp.root.clone(), told.clone()));
+            .map(|(bound, tftp)| tftp::spawn(bound, &site, tftp, told.clone()));
+        let counted = files.as_ref().map(|files| Arc::clone(&files.counters));
         let leases = dhcp::Leases { store: self.store, kept: self.leases, names: names.feed() };
         let dhcp = dhcp::Server::start(Arc::clone(&site), self.dhcp, leases, move || {
             let _ = died.send("DHCP");
@@ -113,7 +114,8 @@ impl Opened {
         let control = self
             .control
             .map(|bound| {
-                let servers = control::Servers { dhcp: dhcp.handle(), dns: dns.handle, health };
+                let (dhcp, dns) = (dhcp.handle(), dns.handle);
+                let servers = control::Servers { dhcp, dns, health, tftp: counted };
                 control::spawn(bound, servers, told)
             })
             .and_then(|control| control.map_err(|error| no_control(&error)).ok());
@@ -135,7 +137,7 @@ impl Opened {
         let _ = watching.await;
         names.stop();
         if let Some(files) = files {
-            let _ = files.await;
+            let _ = files.task.await;
         }
         match ended {
             Ok(signal) if orderly => {

@@ -8,7 +8,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
 use crate::cli::{OutputFormat, StateArg};
-use crate::control::{Ask, Client, Failure, Reply, Status, UpstreamStatus};
+use crate::control::{Ask, Client, Failure, Reply, Status, TftpStatus, UpstreamStatus};
 use crate::exit;
 use crate::health::{ServerState, ServerStatus};
 use crate::leases::{duration, unexpected};
@@ -113,7 +113,10 @@ fn text(status: &Status) -> String {
         ("since the start", &status.counts),
         ("no reply", &status.silent),
         ("DNS", &status.dns.counts),
-    ] {
+    ]
+    .into_iter()
+    .chain(status.tftp.as_ref().map(|tftp| ("TFTP", &tftp.counts)))
+    {
         let counts: Vec<_> = counts
             .iter()
             .filter(|(_, times)| **times > 0)
@@ -121,6 +124,9 @@ fn text(status: &Status) -> String {
             .collect();
         let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
         let _ = writeln!(text, "{title}: {counts}");
+    }
+    if let Some(TftpStatus { active: active @ 1.., .. }) = status.tftp {
+        let _ = writeln!(text, "{active} TFTP transfers are under way");
     }
     text
 }

@@ -13,6 +13,7 @@ mod network;
 mod phone;
 mod scope;
 mod site;
+mod tftp;
 
 use std::path::Path;
 

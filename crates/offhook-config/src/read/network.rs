@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use offhook_model::{DnsCache, DnsNames, DomainName};
+use offhook_model::{DnsCache, DnsNames, DomainName, TftpLimits};
 
 use super::dns_cache;
 use crate::Code;
@@ -124,6 +124,7 @@ fn duplicate_zone(table: &Table<'_>, span: &Span, first: &Span) {
 pub(crate) struct TftpFacts {
     pub(crate) listen: Field<SocketAddr>,
     pub(crate) root: Field<String>,
+    pub(crate) limits: TftpLimits,
 }
 
 impl TftpFacts {
@@ -139,8 +140,9 @@ impl TftpFacts {
             value.listener(69)
         });
         let root = table.required("root", "\"firmware\"", Value::text);
+        let limits = super::tftp::limits(table);
         table.finish();
-        Self { listen, root }
+        Self { listen, root, limits }
     }
 }
 

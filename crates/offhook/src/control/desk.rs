@@ -11,11 +11,12 @@ use offhook_model::{LeaseState, Scope, Site, Time};
 
 use super::Failure;
 use super::protocol::{
-    Ask, DnsStatus, Filter, LeaseRecord, Reply, ScopeStatus, Status, StorageError, UpstreamStatus,
+    Ask, DnsStatus, Filter, LeaseRecord, Reply, ScopeStatus, Status, StorageError, TftpStatus,
+    UpstreamStatus,
 };
 use super::server::{Servers, Writer};
 use crate::dhcp::{Count, Handle, NoAnswer, NotReleased, PAGE};
-use crate::dns;
+use crate::{dns, tftp};
 
 /// Why a question has no answer.
 enum Unanswered {
@@ -149,7 +150,7 @@ fn not_released(address: Ipv4Addr, why: NotReleased) -> Failure {
     }
 }
 
-async fn status(Servers { dhcp, dns, health }: &Servers) -> Result<Status, NoAnswer> {
+async fn status(Servers { dhcp, dns, health, tftp }: &Servers) -> Result<Status, NoAnswer> {
     let overview = dhcp.overview().await?;
     let mut tally = Tally::new(&overview.site, overview.offered);
     let mut from = Some(0);
@@ -186,6 +187,7 @@ async fn status(Servers { dhcp, dns, health }: &Servers) -> Result<Status, NoAns
         silent: silent.filter(|(_, times)| *times > 0).collect(),
         dns: dns_status(dns),
         servers: health.servers(),
+        tftp: tftp.as_deref().map(tftp_status),
     })
 }
 
@@ -206,6 +208,14 @@ fn dns_status(dns: &dns::Handle) -> DnsStatus {
     let mut upstreams: Vec<_> = upstreams.collect();
     upstreams.sort_by(|a, b| a.zone.cmp(&b.zone));
     DnsStatus { counts, cached: dns.cached() as u64, upstreams }
+}
+
+fn tftp_status(counters: &tftp::Counters) -> TftpStatus {
+    let counts = tftp::Count::ALL.iter();
+    TftpStatus {
+        counts: counts.map(|&what| (what.as_str().to_owned(), counters.of(what))).collect(),
+        active: counters.active(),
+    }
 }
 
 fn seconds(at: SystemTime) -> i64 {

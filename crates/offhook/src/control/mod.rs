@@ -15,7 +15,9 @@ mod tests;
 
 pub(crate) use client::Client;
 pub(crate) use failure::Failure;
-pub(crate) use protocol::{Ask, Filter, LeaseRecord, Reply, State, Status, UpstreamStatus};
+pub(crate) use protocol::{
+    Ask, Filter, LeaseRecord, Reply, State, Status, TftpStatus, UpstreamStatus,
+};
 pub(crate) use server::{Bound, Servers, bind, spawn};
 
 #[cfg(test)]

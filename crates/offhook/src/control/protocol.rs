@@ -211,6 +211,19 @@ pub(crate) struct Status {
     /// The servers that are watched; none when nobody is.
     #[serde(default)]
     pub(crate) servers: Vec<ServerStatus>,
+    /// The TFTP server, if there is one.
+    #[serde(default)]
+    pub(crate) tftp: Option<TftpStatus>,
+}
+
+/// The TFTP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TftpStatus {
+    /// How often what happened since the start.
+    pub(crate) counts: BTreeMap<String, u64>,
+    /// Transfers under way.
+    pub(crate) active: u64,
 }
 
 /// The DNS server.

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::desk;
 use super::protocol::{LONGEST_REQUEST, Reply, Request, Response, VERSION, Versioned};
 use super::{Failure, SOCKET};
-use crate::{dhcp, dns, health};
+use crate::{dhcp, dns, health, tftp};
 
 /// Most connections served at a time; more wait.
 const CONNECTIONS: usize = 16;
@@ -66,6 +66,8 @@ pub(crate) struct Servers {
     pub(crate) dhcp: dhcp::Handle,
     pub(crate) dns: dns::Handle,
     pub(crate) health: health::Handle,
+    /// What the TFTP server has done, if there is one.
+    pub(crate) tftp: Option<Arc<tftp::Counters>>,
 }
 
 /// Serves until told to stop; the socket is gone once the task has ended. To be called inside of the runtime.

@@ -75,6 +75,11 @@ impl Clients {
         slot.client.as_mut().filter(|_| slot.generation == key.generation)
     }
 
+    /// How many are being served.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// Decides on a request.
     pub(super) fn admit(
         &mut self,
@@ -162,7 +167,7 @@ impl Clients {
     }
 
     fn is_full(&self, client: IpAddr) -> bool {
-        self.slots.len() - self.free.len() >= self.transfers
+        self.len() >= self.transfers
             || self.per_client.get(&client).is_some_and(|count| *count >= self.transfers_per_client)
     }
 

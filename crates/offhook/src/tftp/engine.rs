@@ -15,10 +15,13 @@ use offhook_tftp::{FirstContact, Refusal, first_contact};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
+use super::access::Access;
 use super::clients::{Admission, Client, Clients};
+use super::counters::{Count, Counters};
 use super::finder::{Finder, Found};
 use super::listener::{Listener, Received};
 use super::session::{MUTED_PAUSE, Session, answer_once, open_port};
+use super::throttle::Throttle;
 use super::{Key, Settings};
 
 /// The longest request read. RFC 2347 has 512 bytes suffice; who sends more is still told what is wrong with it.
@@ -29,6 +32,8 @@ const REQUESTS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 /// What the IPv4, UDP and DATA headers take of a packet, octets.
 const HEADERS: u16 = 20 + 8 + 4;
+/// Strangers that are told so in a second; the others are not: whoever they claim to be is not to be flooded.
+const DENIALS_PER_SECOND: u32 = 100;
 /// The token of the listener; every other one is a [`Key`].
 const LISTENER: u64 = u64::MAX;
 
@@ -36,6 +41,9 @@ const LISTENER: u64 = u64::MAX;
 pub(super) struct Engine {
     listener: Arc<Listener>,
     settings: Settings,
+    access: Access,
+    denials: Throttle,
+    counters: Arc<Counters>,
     multiplexer: Multiplexer,
     finder: Finder,
     clients: Clients,
@@ -53,6 +61,7 @@ impl Engine {
         root: PathBuf,
         settings: Settings,
         runtime: Handle,
+        counters: Arc<Counters>,
         stop: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let multiplexer = Multiplexer::new()?;
@@ -61,6 +70,9 @@ impl Engine {
         let clients = Clients::new(&settings);
         Ok(Self {
             listener,
+            access: settings.access.clone(),
+            denials: Throttle::new(DENIALS_PER_SECOND),
+            counters,
             settings,
             multiplexer,
             finder,
@@ -99,6 +111,7 @@ impl Engine {
                 }
             }
             self.alarms(now);
+            self.counters.set_active(self.clients.len());
         }
         Ok(())
     }
@@ -127,13 +140,18 @@ impl Engine {
         if peer.port() == 0 {
             return;
         }
-        let request = match first_contact(datagram) {
+        let contact = first_contact(datagram);
+        let request = match contact {
             FirstContact::Ignore => return,
+            _ if !self.access.allows(peer.ip(), local.ip(), Instant::now()) => {
+                return self.deny(&contact, received);
+            }
             FirstContact::Refuse(refusal, name) => {
                 return self.refuse(refusal, name.unwrap_or_default(), received);
             }
             FirstContact::Read(request) => request,
         };
+        self.counters.count(Count::Requested);
         match self.clients.admit(datagram, local, peer) {
             Admission::Ignore => {}
             Admission::Repeat(key) => {
@@ -144,7 +162,7 @@ impl Engine {
             }
             Admission::Busy => self.refuse(Refusal::Busy, request.name, received),
             Admission::New(key, ended) => {
-                ended.into_iter().for_each(replaced);
+                ended.into_iter().for_each(|client| self.replaced(&client));
                 self.finder.search(key, peer, request.name);
             }
         }
@@ -164,7 +182,7 @@ impl Engine {
                 self.finder.complaints().say(peer, request.name, &reason);
                 Refusal::Failed
             };
-            let socket = open_port(local).map_err(failed)?;
+            let socket = open_port(local, self.settings.dscp).map_err(failed)?;
             self.multiplexer.add(socket.as_fd(), key.into()).map_err(failed)?;
             let mut limits = self.settings.limits.clone();
             if let Some(mtu) = path_mtu(local, peer).filter(|_| self.settings.whole_packets) {
@@ -179,7 +197,8 @@ impl Engine {
                 self.drive(key, Instant::now());
             }
             Err(refusal) => {
-                answer_once(local, peer, &refusal.packet());
+                self.counters.count(refusal.into());
+                answer_once(local, peer, self.settings.dscp, &refusal.packet());
                 self.clients.remove(key);
             }
         }
@@ -193,7 +212,7 @@ impl Engine {
             && session.receive(now)
             && let Some(other) = self.clients.progressed(key)
         {
-            replaced(other);
+            self.replaced(&other);
         }
         self.drive(key, now);
     }
@@ -237,7 +256,7 @@ impl Engine {
         let waited = session.wants_room();
         session.transmit(now, &mut self.scratch);
         if session.is_over() {
-            session.report(now);
+            session.report(now, &self.counters);
             // Its socket closes, and so is watched no more.
             self.clients.remove(key);
             return;
@@ -255,12 +274,28 @@ impl Engine {
     }
 
     fn refuse(&self, refusal: Refusal, name: &[u8], received: &Received) {
+        self.counters.count(refusal.into());
         self.finder.complaints().say(received.peer, name, &refusal);
-        answer_once(received.local, received.peer, &refusal.packet());
+        let dscp = self.settings.dscp;
+        answer_once(received.local, received.peer, dscp, &refusal.packet());
     }
-}
 
-fn replaced(client: Client) {
-    let peer: SocketAddr = client.peer;
-    info!(client = %peer, "TFTP transfer replaced by a new request");
+    /// Refuses a stranger, unless there are too many of them.
+    fn deny(&self, contact: &FirstContact<'_>, received: &Received) {
+        let name = match contact {
+            FirstContact::Read(request) => request.name,
+            FirstContact::Refuse(_, name) => name.unwrap_or_default(),
+            FirstContact::Ignore => return,
+        };
+        match self.denials.permit(Instant::now()) {
+            Some(_) => self.refuse(Refusal::Denied, name, received),
+            None => self.counters.count(Count::Denied),
+        }
+    }
+
+    fn replaced(&self, client: &Client) {
+        let peer: SocketAddr = client.peer;
+        self.counters.count(Count::Replaced);
+        info!(client = %peer, "TFTP transfer replaced by a new request");
+    }
 }

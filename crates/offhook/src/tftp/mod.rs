@@ -5,7 +5,9 @@
 //! root (`root.rs`); its bytes are shared with whoever else reads it (`library.rs`). Then the thread drives the
 //! state machine, on a port of the transfer's own (`session.rs`).
 
+mod access;
 mod clients;
+mod counters;
 mod engine;
 mod finder;
 mod library;
@@ -22,14 +24,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use offhook_tftp::Limits;
+use offhook_model::{Site, Tftp};
+use offhook_tftp::{Limits, Rollover};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info};
 
+pub(crate) use counters::{Count, Counters};
 pub(crate) use listener::{Listener, bind};
 
+use access::Access;
 use engine::Engine;
 
 /// How long to wait before the server is started again after it ended unasked.
@@ -49,6 +54,10 @@ pub(crate) struct Settings {
     pub(crate) transfers_per_client: usize,
     /// Whether blocks are to fit the packets of the path, so that none is sent in fragments.
     pub(crate) whole_packets: bool,
+    /// The differentiated services code point of every reply.
+    pub(crate) dscp: u8,
+    /// Who is answered.
+    pub(crate) access: Access,
 }
 
 /// Which client, among those there are and were.
@@ -77,37 +86,78 @@ impl Default for Settings {
             transfers: 4096,
             transfers_per_client: 2048,
             whole_packets: true,
+            dscp: 0,
+            access: Access::default(),
         }
     }
 }
 
-/// Serves the files below `root` until `shutdown` says `true` or its sender is gone. Must be called inside the
-/// runtime; the handle ends once every socket is closed. The root is looked up anew for every request: it may come
+impl Settings {
+    /// As a configuration has it.
+    fn new(site: &Site, tftp: &Tftp) -> Self {
+        let stated = &tftp.limits;
+        let whole = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        let limits = Limits {
+            block_size: stated.block_size,
+            window: stated.window,
+            rollover: if stated.rollover == 1 { Rollover::ToOne } else { Rollover::ToZero },
+            timeout: stated.timeout,
+            retries: stated.retries,
+            give_up: stated.give_up,
+            ..Limits::default()
+        };
+        Self {
+            limits,
+            transfers: whole(stated.transfers),
+            transfers_per_client: whole(stated.transfers_per_client),
+            whole_packets: !stated.fragment,
+            dscp: stated.dscp,
+            access: Access::new(site, stated),
+        }
+    }
+}
+
+/// The server while it runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Ends once every socket is closed.
+    pub(crate) task: JoinHandle<()>,
+    /// What it has done.
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Serves the files below the root of a site until `shutdown` says `true` or its sender is gone. Must be called inside the
+/// runtime. The root is looked up anew for every request: it may come
 /// later, or be replaced by another.
 pub(crate) fn spawn(
     listener: Listener,
-    root: PathBuf,
+    site: &Site,
+    tftp: &Tftp,
     shutdown: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    spawn_with(listener, root, Settings::default(), shutdown)
+) -> Running {
+    spawn_with(listener, tftp.root.clone(), Settings::new(site, tftp), shutdown)
 }
 
-/// As [`spawn`], with limits other than the default ones.
+/// As [`spawn`], whatever the site.
 pub(crate) fn spawn_with(
     listener: Listener,
     root: PathBuf,
     settings: Settings,
     shutdown: watch::Receiver<bool>,
-) -> JoinHandle<()> {
+) -> Running {
     allow_open_files();
     let listener = Arc::new(listener);
     info!(address = %listener.address(), root = %root.display(), "serving TFTP");
-    tokio::spawn(async move {
-        while let Err(reason) = serve(&listener, &root, &settings, shutdown.clone()).await {
+    let counters = Arc::new(Counters::default());
+    let counted = Arc::clone(&counters);
+    let task = tokio::spawn(async move {
+        while let Err(reason) = serve(&listener, &root, &settings, &counted, shutdown.clone()).await
+        {
             error!(reason, "the TFTP server ended, starting it again");
             tokio::time::sleep(RESTART_PAUSE).await;
         }
-    })
+    });
+    Running { task, counters }
 }
 
 /// Serves until told to stop; an error is why it ended before.
@@ -115,6 +165,7 @@ async fn serve(
     listener: &Arc<Listener>,
     root: &Path,
     settings: &Settings,
+    counters: &Arc<Counters>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -123,6 +174,7 @@ async fn serve(
         root.to_owned(),
         settings.clone(),
         Handle::current(),
+        Arc::clone(counters),
         Arc::clone(&stop),
     )
     .map_err(|error| error.to_string())?;

@@ -8,6 +8,7 @@ use offhook_net::send_train;
 use offhook_tftp::{Limits, Outcome, Packet, Request, Transfer, stray_reply};
 use tracing::{debug, info, warn};
 
+use super::counters::Counters;
 use super::library::LibraryImage;
 
 /// Datagrams made at a time: what one call sends.
@@ -185,10 +186,11 @@ impl Session {
     }
 
     /// Says how it ended.
-    pub(super) fn report(&self, now: Instant) {
+    pub(super) fn report(&self, now: Instant, counters: &Counters) {
         let Self { peer: client, file, transfer, .. } = self;
         let stats = transfer.stats();
         let (bytes, retransmits) = (stats.bytes, stats.retransmitted);
+        counters.ended(transfer.outcome(), stats.bytes);
         let elapsed = now.saturating_duration_since(self.began).as_millis();
         let ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
         match transfer.outcome() {
@@ -216,19 +218,32 @@ impl Session {
     }
 }
 
-/// The port that a transfer is to have.
+/// The port that a transfer is to have, and the code point of what it sends.
 ///
 /// # Errors
 /// There is no port or no file descriptor left.
-pub(super) fn open_port(local: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn open_port(local: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(local)?;
     socket.set_nonblocking(true)?;
+    if dscp > 0 {
+        // The two lowest bits are congestion notification, which UDP has none of.
+        let class = u32::from(dscp) << 2;
+        let options = socket2::SockRef::from(&socket);
+        // A packet of the common kind is better than none.
+        let set = match local.is_ipv4() {
+            true => options.set_tos_v4(class),
+            false => options.set_tclass_v6(class),
+        };
+        if let Err(error) = set {
+            debug!(%error, dscp, "cannot set the DSCP");
+        }
+    }
     Ok(socket)
 }
 
 /// Sends one datagram from a port of its own, as a transfer's answer would come.
-pub(super) fn answer_once(local: SocketAddr, peer: SocketAddr, packet: &[u8]) {
-    let sent = open_port(local).and_then(|socket| socket.send_to(packet, peer));
+pub(super) fn answer_once(local: SocketAddr, peer: SocketAddr, dscp: u8, packet: &[u8]) {
+    let sent = open_port(local, dscp).and_then(|socket| socket.send_to(packet, peer));
     if let Err(error) = sent {
         debug!(client = %peer, %error, "cannot send");
     }

@@ -253,7 +253,7 @@ async fn the_server_ends_when_told() {
     let (shutdown, told) = watch::channel(false);
     let handle = spawn_with(bound, PathBuf::from("."), Settings::default(), told);
     shutdown.send(true).unwrap();
-    handle.await.unwrap();
+    handle.task.await.unwrap();
     // The port is free again.
     bind(address).unwrap();
 }
