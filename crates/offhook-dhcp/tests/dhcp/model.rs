@@ -307,15 +307,18 @@ impl World {
     }
 
     /// What is kept for known clients is kept from those alone that never had an address there, phones or not.
-    fn assert_stranger(&self, (client, link): Who) {
+    fn assert_stranger(&self, who: Who) {
         assert_eq!(self.rules, Rules::Shared);
+        assert!(!self.was_here(who), "{who:?} was here before");
+    }
+
+    fn was_here(&self, (client, link): Who) -> bool {
         let scope = &self.server.site.scopes[link].name;
-        let known = self.server.core.leases().any(|lease| {
+        self.server.core.leases().any(|lease| {
             lease.hardware == mac(client).into()
                 && *lease.scope == **scope
                 && lease.state != LeaseState::Declined
-        });
-        assert!(!known, "{client} was here before");
+        })
     }
 
     /// "Full" is true only when every address that the client may have is somebody's.
@@ -333,6 +336,10 @@ impl World {
         });
         let mut used: HashSet<_> = leased.map(|lease| lease.address).collect();
         used.extend(held.chain(changing));
+        if self.rules == Rules::Shared && !self.was_here((client, link)) {
+            // What was offered to one that is known is not for one that is not, taken up or not.
+            used.extend(self.server.core.offered());
+        }
         for last in POOL[0]..=POOL[1] {
             let address = address(link, last);
             let kept = self.rules == Rules::Kept(last) && link == ON_VOICE;
