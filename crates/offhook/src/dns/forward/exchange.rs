@@ -9,11 +9,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hickory_proto::op::ResponseCode;
 use offhook_dns::forward::{Answer, Query, Response, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tracing::debug;
 
 use super::{Count, Shared, lock};
 
@@ -73,6 +75,11 @@ pub(super) async fn ask(
                     lock(&shared.upstreams).knows(server, query);
                     return Some(answer);
                 }
+                // A name whose own servers are in trouble: that happens.
+                Response::Failed(code @ ResponseCode::ServFail) => {
+                    shared.counters.count(Count::UpstreamFailed);
+                    debug!(%server, question = %query, %code, "an upstream has no answer");
+                }
                 Response::Failed(code) => {
                     shared.counters.count(Count::UpstreamFailed);
                     shared.complain(server, query, &format!("has no answer: {code}"));
@@ -93,7 +100,8 @@ pub(super) async fn ask(
         Err(error) => {
             shared.counters.count(Count::UpstreamUnreachable);
             missed(shared, server, question);
-            shared.complain(server, query, &format!("cannot be asked: {error}"));
+            // When that lasts it is said that the server does not answer.
+            debug!(%server, question = %query, %error, "an upstream cannot be asked");
         }
     }
     None

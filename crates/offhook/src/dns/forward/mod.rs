@@ -49,9 +49,11 @@ const HOPELESS_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a newer answer is waited for when there is a stale one (RFC 8767 section 5 has 1.8 s).
 const STALE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Log lines a second, at most: about servers that cease or begin to answer, and about what is wrong with answers.
+/// Log lines a second about servers that cease or begin to answer, at most.
 const CHANGE_LINES: u32 = 5;
-const ANSWER_LINES: u32 = 1;
+
+/// How often what is wrong with one server's answers is said, at most.
+const COMPLAINTS: Duration = Duration::from_secs(60);
 
 /// Puts questions to upstream servers, and keeps their answers.
 #[derive(Debug)]
@@ -73,7 +75,8 @@ struct Shared {
     sockets: Semaphore,
     waiting: Mutex<Queue>,
     change_lines: Mutex<Throttle>,
-    answer_lines: Mutex<Throttle>,
+    /// When something was last wrong with a server's answers and said so, and how often it was not said since.
+    complaints: Mutex<HashMap<SocketAddr, (Instant, u64)>>,
 }
 
 /// Why there is no answer.
@@ -103,7 +106,7 @@ impl Forwarder {
             sockets: Semaphore::new(SOCKETS),
             waiting: Mutex::default(),
             change_lines: Mutex::new(Throttle::new(CHANGE_LINES)),
-            answer_lines: Mutex::new(Throttle::new(ANSWER_LINES)),
+            complaints: Mutex::default(),
         };
         Self { shared: Arc::new(shared), runtime: Handle::current() }
     }
@@ -237,11 +240,21 @@ impl Shared {
         }
     }
 
-    /// Says what is wrong with an answer.
+    /// Says what is wrong with an answer, now and then.
     fn complain(&self, server: SocketAddr, query: &Query, what: &str) {
-        if let Some(suppressed) = lock(&self.answer_lines).pass() {
-            warn!(question = %query, suppressed, "upstream {} {what}", Short(server));
-        }
+        let now = Instant::now();
+        let mut complaints = lock(&self.complaints);
+        let suppressed = match complaints.get_mut(&server) {
+            Some((last, suppressed)) if now.duration_since(*last) < COMPLAINTS => {
+                *suppressed += 1;
+                return;
+            }
+            Some((_, suppressed)) => *suppressed,
+            None => 0,
+        };
+        complaints.insert(server, (now, 0));
+        drop(complaints);
+        warn!(question = %query, suppressed, "upstream {} {what}", Short(server));
     }
 }
 
