@@ -253,6 +253,38 @@ async fn garbage_and_contradictions_go_to_the_next_server_at_once() {
 }
 
 #[tokio::test]
+async fn a_truncated_answer_that_tcp_does_not_complete_goes_to_the_next_server() {
+    let truncated = |_: usize, asked: &Message| {
+        let mut message = good(asked, 60, 66);
+        message.metadata.truncation = true;
+        vec![wire(&message)]
+    };
+    // One without TCP, one that ends in the middle, and one that begins and says no more.
+    let (first, _) = scripted(truncated).await;
+    let (second, _) = scripted(truncated).await;
+    let (third, _) = scripted(truncated).await;
+    let (broken, hanging) =
+        (TcpListener::bind(second).await.unwrap(), TcpListener::bind(third).await.unwrap());
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        loop {
+            tokio::select! {
+                accepted = broken.accept() => {
+                    accepted.unwrap().0.write_all(&[0, 200, 1, 2, 3]).await.unwrap();
+                }
+                accepted = hanging.accept() => kept.push(accepted.unwrap()),
+            }
+        }
+    });
+    let (last_one, _) = scripted(|_, asked| vec![wire(&good(asked, 60, 4))]).await;
+    let server = forwarding(&[first, second, third, last_one]);
+    let begun = Instant::now();
+    assert_eq!(last(&server.udp(&www()).await), [4]);
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(server.counters().of(Count::UpstreamTruncated), 3);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_costs_nothing_and_a_silent_one_little() {
     let gone = {
         let (_socket, address) = dead().await;
