@@ -76,13 +76,21 @@ pub(crate) struct Ports {
 /// One address the server has on one interface.
 #[derive(Debug)]
 struct Port {
-    /// Place in `sockets`.
+    /// Place in `sockets`; past its end when there is none on this interface.
     socket: usize,
     interface: Interface,
     prefix: u8,
     link: Link,
     /// For replies to clients that cannot answer ARP yet; none on an interface no scope is on.
     frames: Option<FrameSocket>,
+}
+
+impl Port {
+    /// Whether an address is of the same subnet.
+    fn is_near(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+        (self.link.address.to_bits() ^ address.to_bits()) & mask == 0
+    }
 }
 
 impl Ports {
@@ -102,7 +110,8 @@ impl Ports {
             }
         }
         let mut sockets = Vec::new();
-        if site.scopes.iter().all(|scope| scope.interface.is_some()) {
+        let everywhere = site.scopes.iter().any(|scope| scope.interface.is_none());
+        if !everywhere {
             // Scopes that share an interface share its socket.
             let mut bound: Vec<u32> = Vec::new();
             for port in &mut links {
@@ -123,8 +132,8 @@ impl Ports {
                 Ok(socket) => sockets.push(socket),
                 Err(error) => errors.push(StartError::Bind(error)),
             }
-            links.extend(relay_links(&links));
         }
+        links.extend(other_links(&links, everywhere));
         if errors.is_empty() { Ok(Self { sockets, links }) } else { Err(errors) }
     }
 
@@ -135,7 +144,7 @@ impl Ports {
 
     /// Logs where it listens.
     pub(crate) fn announce(&self, site: &Site) {
-        for port in &self.links {
+        for port in self.links.iter().filter(|port| self.sockets.get(port.socket).is_some()) {
             let scope = port.link.scope.and_then(|id| site.scope(id));
             let scope = scope.map_or("-", |scope| scope.name.as_str());
             info!(interface = %port.interface.name, address = %port.link.address, scope, "listening for DHCP");
@@ -209,10 +218,7 @@ impl Ports {
     /// To a host that answers ARP, through the routing table. A socket bound to one interface cannot reach the
     /// others, so it is sent from the one whose subnet the host is in, where there is one.
     fn route(&self, heard_on: &Port, to: SocketAddrV4, reply: &Reply) -> io::Result<()> {
-        let near = |port: &&Port| {
-            let mask = u32::MAX.checked_shl(32 - u32::from(port.prefix)).unwrap_or(0);
-            (port.link.address.to_bits() ^ to.ip().to_bits()) & mask == 0
-        };
+        let near = |port: &&Port| port.is_near(*to.ip()) && self.sockets.get(port.socket).is_some();
         let port = self.links.iter().find(near).unwrap_or(heard_on);
         self.transmit(port, to, reply, 0)
     }
@@ -254,19 +260,27 @@ fn scope_link(id: ScopeId, scope: &Scope, name: &str) -> Result<Port, StartError
     Ok(Port { socket: 0, interface, prefix, link: Link { scope: Some(id), address }, frames })
 }
 
-/// A link for every address of this host that relays may send to and no scope has yet.
-fn relay_links(taken: &[Port]) -> Vec<Port> {
+/// A link for every other address of this host: each names the server as well (RFC 2131, 4.1), and relays may send to
+/// it. One on the interface of a scope is as good as the address of that scope. Where no socket is on an interface,
+/// nothing comes in.
+fn other_links(taken: &[Port], everywhere: bool) -> Vec<Port> {
     let all = interfaces().unwrap_or_default();
     let is_taken = |address| taken.iter().any(|port| port.link.address == address);
+    let other = |interface: &Interface, &(address, prefix): &(Ipv4Addr, u8)| {
+        let on_it = taken.iter().filter(|port| port.interface.index == interface.index);
+        let beside = on_it.min_by_key(|port| !port.is_near(address));
+        let no_socket = if everywhere { 0 } else { usize::MAX };
+        Port {
+            socket: beside.map_or(no_socket, |port| port.socket),
+            interface: interface.clone(),
+            prefix,
+            link: Link { scope: beside.and_then(|port| port.link.scope), address },
+            frames: beside.and_then(|_| FrameSocket::open(interface).ok()),
+        }
+    };
     all.iter()
         .flat_map(|interface| interface.addresses.iter().map(move |own| (interface, own)))
         .filter(|(_, (address, _))| !is_taken(*address))
-        .map(|(interface, &(address, prefix))| Port {
-            socket: 0,
-            interface: interface.clone(),
-            prefix,
-            link: Link { scope: None, address },
-            frames: None,
-        })
+        .map(|(interface, own)| other(interface, own))
         .collect()
 }

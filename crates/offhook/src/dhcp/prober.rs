@@ -26,8 +26,13 @@ pub(super) struct Prober {
 impl Prober {
     /// Sockets for what the site wants probed.
     pub(super) fn open(ports: &Ports, site: &offhook_model::Site) -> Self {
-        let arp = ports.links().into_iter().enumerate().map(|(link, port)| {
+        let links = ports.links();
+        let arp = links.iter().enumerate().map(|(link, port)| {
             let scope = site.scope(port.scope?).filter(|scope| scope.probe)?;
+            // The first address of a scope is the one it is probed by.
+            if links.iter().take(link).any(|other| other.scope == port.scope) {
+                return None;
+            }
             let opened = ports.open_arp(link)?;
             opened
                 .inspect_err(|error| warn!(%error, scope = scope.name, "addresses are not probed"))
