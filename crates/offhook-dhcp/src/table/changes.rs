@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use offhook_model::{Event, LeaseState, LeaseWrite, ScopeId, Time};
 
 use super::directory::Key;
-use super::entry::{Entry, Name, Record};
+use super::entry::{Entry, Name};
 use super::pending::{Change, Meaning};
 use super::pool::Claim;
+use super::record::Record;
 use super::{Asker, Grant, Provisional, Table};
 use crate::Ticket;
 

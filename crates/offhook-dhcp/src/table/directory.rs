@@ -1,11 +1,13 @@
 //! Things that have an address and belong to a client, found by either.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 
-use hashbrown::HashTable;
 use offhook_model::ClientId;
-use rustc_hash::FxHashMap;
+
+use super::index::Index;
+use super::slab::Slab;
 
 /// A client in a scope: what a lease or an offer is unique for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,32 +40,35 @@ pub(crate) trait Held {
     fn key(&self) -> Option<Key<'_>>;
 }
 
-/// A slab with two indexes of four-byte slot numbers, so that nothing is stored twice.
+/// Slots whose numbers were found lately: as many as may well be decided about before the first is on disk.
+const LATELY: usize = 1024;
+
+/// A slab with two indexes of slot numbers, so that nothing is stored twice.
 pub(crate) struct Directory<T> {
-    slots: Vec<Option<T>>,
-    vacant: Vec<u32>,
-    by_address: FxHashMap<Ipv4Addr, u32>,
-    by_client: HashTable<u32>,
+    slots: Slab<T>,
+    by_address: Index,
+    by_client: Index,
     /// Keyed at random: clients choose their identifiers.
     hasher: RandomState,
+    /// By the end of its address, the slot of what was found lately. Who is found by the client is looked for by the
+    /// address next, and again and again; and among very many, every place in memory that nobody has been at lately
+    /// is one more to wait for.
+    lately: Vec<Cell<u32>>,
 }
 
 impl<T: Held> Directory<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            vacant: Vec::new(),
-            by_address: FxHashMap::default(),
-            by_client: HashTable::new(),
-            hasher: RandomState::new(),
-        }
+        Self::with_capacity(0)
     }
 
     pub(crate) fn with_capacity(count: usize) -> Self {
-        let mut directory = Self::new();
-        directory.slots.reserve(count);
-        directory.by_address.reserve(count);
-        directory
+        Self {
+            slots: Slab::new(),
+            by_address: Index::with_capacity(count),
+            by_client: Index::with_capacity(count),
+            hasher: RandomState::new(),
+            lately: vec![Cell::new(u32::MAX); LATELY],
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -71,7 +76,7 @@ impl<T: Held> Directory<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().flatten()
+        self.slots.from(0).flatten()
     }
 
     /// What is in at most `limit` slots from slot `from` on, and the slot to go on from; `None` when that was all.
@@ -81,31 +86,44 @@ impl<T: Held> Directory<T> {
         from: usize,
         limit: usize,
     ) -> (impl Iterator<Item = &T>, Option<usize>) {
-        let end = from.saturating_add(limit).min(self.slots.len());
-        let slots = self.slots.get(from..end).unwrap_or_default();
-        (slots.iter().flatten(), (end < self.slots.len()).then_some(end))
+        let end = from.saturating_add(limit);
+        let slots = self.slots.from(from).take(limit);
+        (slots.flatten(), (end < self.slots.len()).then_some(end))
     }
 
     /// Everything, leaving nothing.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
-        std::mem::replace(self, Self::new()).slots.into_iter().flatten()
+        std::mem::replace(self, Self::new()).slots.into_iter()
     }
 
     pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&T> {
-        self.slot(*self.by_address.get(&address)?)
+        self.slots.get(self.slot_at(address)?)
     }
 
     /// What is at an address, to be changed in what it is neither found by nor at.
     pub(crate) fn at_mut(&mut self, address: Ipv4Addr) -> Option<&mut T> {
-        let slot = *self.by_address.get(&address)?;
-        self.slots.get_mut(slot as usize)?.as_mut()
+        self.slots.get_mut(self.slot_at(address)?)
+    }
+
+    fn slot_at(&self, address: Ipv4Addr) -> Option<u32> {
+        let is_there = |slot| self.slots.get(slot).is_some_and(|held| held.address() == address);
+        let lately = self.lately(address);
+        let known = lately.map(Cell::get).filter(|slot| is_there(*slot));
+        let found = known.or_else(|| self.by_address.find(address_hash(address), is_there))?;
+        lately.inspect(|lately| lately.set(found));
+        Some(found)
+    }
+
+    fn lately(&self, address: Ipv4Addr) -> Option<&Cell<u32>> {
+        self.lately.get(address.to_bits() as usize % LATELY)
     }
 
     pub(crate) fn of(&self, key: Key<'_>) -> Option<&T> {
-        let slot = self.by_client.find(self.hasher.hash_one(key), |slot| {
-            self.slot(*slot).and_then(Held::key) == Some(key)
-        })?;
-        self.slot(*slot)
+        let has_key = |slot| self.slots.get(slot).and_then(Held::key) == Some(key);
+        let slot = self.by_client.find(self.key_hash(key), has_key)?;
+        let held = self.slots.get(slot)?;
+        self.lately(held.address()).inspect(|lately| lately.set(slot));
+        Some(held)
     }
 
     /// Puts one in the place of what was at its address. Another one that was found by the same key stays, and is
@@ -120,46 +138,59 @@ impl<T: Held> Directory<T> {
     }
 
     fn place(&mut self, new: T, takes_key: bool) -> Option<T> {
-        let old = self.remove(new.address());
-        let slot = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as u32
-        });
-        self.by_address.insert(new.address(), slot);
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(new);
+        let address = new.address();
+        let Some(slot) = self.slot_at(address) else {
+            let slot = self.slots.insert(new);
+            self.by_address.insert(address_hash(address), slot);
+            self.index(slot, takes_key);
+            return None;
+        };
+        let old = std::mem::replace(self.slots.get_mut(slot)?, new);
+        // A renewal changes neither, most of the time.
+        let is_same = old.key() == self.slots.get(slot)?.key();
+        if let Some(key) = old.key().filter(|_| !is_same) {
+            let hash = self.key_hash(key);
+            self.by_client.remove(hash, slot);
         }
-        let Self { slots, by_client, hasher, .. } = self;
-        let key = |slot: u32| slots.get(slot as usize).and_then(Option::as_ref).and_then(Held::key);
-        if let Some(wanted) = key(slot) {
-            let hash = hasher.hash_one(wanted);
-            match by_client.find_mut(hash, |other| key(*other) == Some(wanted)) {
-                Some(found) if takes_key => *found = slot,
-                Some(_) => {}
-                None => {
-                    by_client.insert_unique(hash, slot, |slot| {
-                        key(*slot).map_or(0, |key| hasher.hash_one(key))
-                    });
-                }
-            }
+        if !is_same || takes_key {
+            self.index(slot, takes_key);
         }
-        old
-    }
-
-    pub(crate) fn remove(&mut self, address: Ipv4Addr) -> Option<T> {
-        let slot = self.by_address.remove(&address)?;
-        let old = self.slots.get_mut(slot as usize)?.take()?;
-        if let Some(key) = old.key()
-            && let Ok(found) =
-                self.by_client.find_entry(self.hasher.hash_one(key), |other| *other == slot)
-        {
-            found.remove();
-        }
-        self.vacant.push(slot);
         Some(old)
     }
 
-    fn slot(&self, slot: u32) -> Option<&T> {
-        self.slots.get(slot as usize)?.as_ref()
+    /// Makes what is in a slot be found by its key.
+    fn index(&mut self, slot: u32, takes_key: bool) {
+        let Self { slots, by_client, hasher, .. } = self;
+        let Some(key) = slots.get(slot).and_then(Held::key) else { return };
+        let hash = hasher.hash_one(key) as u32;
+        let has_key = |slot| slots.get(slot).and_then(Held::key) == Some(key);
+        let is_found = if takes_key {
+            by_client.replace(hash, has_key, slot)
+        } else {
+            by_client.find(hash, has_key).is_some()
+        };
+        if !is_found {
+            by_client.insert(hash, slot);
+        }
     }
+
+    pub(crate) fn remove(&mut self, address: Ipv4Addr) -> Option<T> {
+        let slot = self.slot_at(address)?;
+        let old = self.slots.remove(slot)?;
+        self.by_address.remove(address_hash(address), slot);
+        if let Some(key) = old.key() {
+            let hash = self.key_hash(key);
+            self.by_client.remove(hash, slot);
+        }
+        Some(old)
+    }
+
+    fn key_hash(&self, key: Key<'_>) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+}
+
+/// Addresses follow one another, and nobody can choose which: a multiplication spreads them.
+fn address_hash(address: Ipv4Addr) -> u32 {
+    (u64::from(address.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }

@@ -8,11 +8,15 @@ mod changes;
 mod directory;
 mod entry;
 mod hop;
+mod index;
 mod offers;
 mod pending;
 mod pool;
 mod probed;
+mod queue;
+mod record;
 mod rewrite;
+mod slab;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -265,9 +269,10 @@ impl Table {
         asker: &Asker<'_>,
         address: Ipv4Addr,
     ) -> Option<usize> {
+        // Few addresses are kept for phones: that is known sooner than who has it.
+        let phone = self.scopes.get(usize::from(asker.scope.0))?.reserved_for(address)?;
         let entry = self.entries.at(address)?;
-        let has_it = entry.is_live(now) && entry.belongs_to(asker.client);
-        self.scopes.get(usize::from(asker.scope.0))?.reserved_for(address).filter(|_| has_it)
+        (entry.is_live(now) && entry.belongs_to(asker.client)).then_some(phone)
     }
 
     /// Whether somebody has an address now.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use offhook_model::{AddressRange, PoolUser, Scope, Site, Time};
 
 use super::Asker;
+use super::queue::Queue;
 
 /// An offer that nobody has taken up by then may be given to another client when there is nothing else.
 const CLAIM: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ struct Pool {
     /// What has been used and is free, by the time it became so (zero: once offered and never leased).
     free: BTreeSet<(Time, Ipv4Addr)>,
     /// What becomes free, by when. Moved to `free` a few at a time.
-    waiting: BTreeSet<(Time, Ipv4Addr)>,
+    waiting: Queue,
     /// What is on offer, and since when, by [`Claim`].
     offered: [BTreeSet<(Time, Ipv4Addr)>; 3],
     /// How many addresses have changes that are not durable, those on offer aside.
@@ -76,8 +77,7 @@ impl Pool {
 
     /// The one that has been free for the longest time, of those that were used.
     fn longest(&self, now: Time) -> Option<(Time, Ipv4Addr)> {
-        let first = [self.free.first(), self.waiting.first()].into_iter().flatten().min();
-        first.copied().filter(|(free_at, _)| *free_at <= now)
+        self.free.first().copied().filter(|(free_at, _)| *free_at <= now)
     }
 
     /// How many addresses are free at least: those that have become so just now may be missing.
@@ -118,7 +118,7 @@ impl Pools {
                 size: pool.range.count().saturating_sub(gone.count() as u64),
                 cursor: u64::from(pool.range.first().to_bits()),
                 free: BTreeSet::new(),
-                waiting: BTreeSet::new(),
+                waiting: Queue::new(pool.range),
                 offered: Default::default(),
                 changing: 0,
             }
@@ -196,8 +196,9 @@ impl Pools {
 
     /// Takes an address out of the order.
     pub(crate) fn dequeue(&mut self, address: Ipv4Addr, free_at: Time) {
-        if let Some(pool) = self.pool(address) {
-            pool.waiting.remove(&(free_at, address));
+        if let Some(pool) = self.pool(address)
+            && !pool.waiting.remove(address)
+        {
             pool.free.remove(&(free_at, address));
         }
     }
@@ -206,8 +207,11 @@ impl Pools {
     pub(crate) fn enqueue(&mut self, address: Ipv4Addr, free_at: Time) {
         if let Some(pool) = self.pool(address) {
             let never_used = free_at == Time::default();
-            let to = if never_used { &mut pool.free } else { &mut pool.waiting };
-            to.insert((free_at, address));
+            if never_used {
+                pool.free.insert((free_at, address));
+            } else {
+                pool.waiting.insert(free_at, address);
+            }
         }
     }
 
@@ -236,12 +240,8 @@ impl Pools {
     /// Moves at most `limit` addresses of each pool that have become free to where they are counted so.
     pub(crate) fn settle(&mut self, now: Time, limit: usize) {
         for pool in &mut self.pools {
-            for _ in 0..limit {
-                let due = pool.waiting.first().copied().filter(|(free_at, _)| *free_at <= now);
-                let Some(due) = due else { break };
-                pool.waiting.remove(&due);
-                pool.free.insert(due);
-            }
+            let due = std::iter::from_fn(|| pool.waiting.pop(now));
+            pool.free.extend(due.take(limit));
         }
     }
 
@@ -255,6 +255,8 @@ impl Pools {
         in_use: impl Fn(Ipv4Addr) -> bool,
     ) -> Option<Ipv4Addr> {
         self.skip(&in_use);
+        // What was given back by this very message.
+        self.settle(now, 1);
         [false, true].into_iter().find_map(|open| {
             let mut tier = self
                 .pools
@@ -300,7 +302,7 @@ impl Pools {
                     && !self.reserved.contains_key(address)
                     && !in_use(*address)
             });
-            let used = pool.free.iter().chain(&pool.waiting).filter(|(at, _)| *at <= now);
+            let used = pool.free.iter().filter(|(at, _)| *at <= now);
             found.extend(fresh.chain(used.map(|(_, address)| *address).take(limit)).take(limit));
         }
         found

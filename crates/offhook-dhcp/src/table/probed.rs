@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use offhook_model::{ClientId, HardwareAddress, LeaseState, LeaseWrite, Mac, ScopeId, Time};
 
-use super::entry::{Entry, Name, Record};
+use super::entry::{Entry, Name};
 use super::pending::{Change, Meaning};
+use super::record::Record;
 use super::{Asker, Provisional, Table};
 
 /// How long an address is withheld whose last holder still answers for it.
