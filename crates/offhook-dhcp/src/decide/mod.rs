@@ -95,6 +95,10 @@ impl Context<'_> {
     }
 
     fn grant<'a>(&'a self, client: &'a ClientId, address: Ipv4Addr) -> Grant<'a> {
+        const CLASS: [u8; 3] =
+            [code::VENDOR_CLASS, code::USER_CLASS, code::VENDOR_CLASS_BY_ENTERPRISE];
+        const NAME: [u8; 2] = [code::HOST_NAME, code::FQDN];
+        let says = |codes: &[u8]| codes.iter().any(|code| self.request.option(*code).is_some());
         Grant {
             asker: self.asker(client),
             address,
@@ -102,6 +106,8 @@ impl Context<'_> {
             scope_name: &self.scope_rules.name,
             class_name: self.class_rules().map(|class| &*class.name),
             host_name: self.request.own_name(),
+            keeps_class: !says(&CLASS),
+            keeps_name: !says(&NAME),
             network: self.network,
             waited: self.waited,
         }

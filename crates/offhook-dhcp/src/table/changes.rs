@@ -25,15 +25,23 @@ impl Table {
         let before = before.cloned();
         let gone = before.as_ref().and_then(|change| change.given_up);
         let given_up = given_up.or(gone.filter(|other| self.entries.at(*other).is_none()));
+        let class_name = grant.class_name.map_or(Name::NONE, |name| self.names.intern(name));
+        let goes_on = self.entries.at(address).filter(|entry| {
+            let is_bound = entry.state == LeaseState::Bound;
+            is_bound && entry.scope == asker.scope.0 && entry.belongs_to(asker.client)
+        });
+        let class_before = goes_on.filter(|_| grant.keeps_class).map(|entry| entry.class_name);
+        let name_before = goes_on.filter(|_| grant.keeps_name).map(|entry| &entry.record);
+        let host_name = name_before.map_or(grant.host_name, Record::host_name);
         let entry = Entry {
             address,
             scope: asker.scope.0,
             scope_name: self.names.intern(grant.scope_name),
-            class_name: grant.class_name.map_or(Name::NONE, |name| self.names.intern(name)),
+            class_name: class_before.filter(|name| *name != Name::NONE).unwrap_or(class_name),
             state: LeaseState::Bound,
             since: now,
             expires: now + grant.duration,
-            record: Record::new(asker.client, asker.hardware, grant.host_name),
+            record: Record::new(asker.client, asker.hardware, host_name),
         };
         let mut writes = vec![LeaseWrite::Put(self.lease_of(&entry))];
         writes.extend(given_up.map(LeaseWrite::Remove));

@@ -77,6 +77,9 @@ pub(crate) struct Grant<'a> {
     pub(crate) scope_name: &'a str,
     pub(crate) class_name: Option<&'a str>,
     pub(crate) host_name: Option<&'a [u8]>,
+    /// Whether the message says nothing of the client's class, of its name: then a lease that goes on keeps what it has.
+    pub(crate) keeps_class: bool,
+    pub(crate) keeps_name: bool,
     /// The scopes that share a link with the client's own, and it: a client has one address on a link.
     pub(crate) network: &'a [ScopeId],
     /// Whether it has waited for the answer to a probe: the client may have gone on meanwhile.

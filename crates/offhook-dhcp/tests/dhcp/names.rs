@@ -131,6 +131,27 @@ fn a_lease_is_named_by_81_or_by_12_and_never_by_both() {
     }
 }
 
+#[test]
+fn a_lease_that_goes_on_keeps_what_a_renewal_does_not_say() {
+    let mut server = Server::lab();
+    let booting = Message::discover(mac(1)).with(60, "440HD").with(12, "desk");
+    let address = server.lease(ON_VOICE, &booting).yiaddr();
+    let renewal = || Message::request(mac(1)).using(address);
+    let mut is = |message: &Message, class: Option<&str>, name: Option<&str>| {
+        server.reply(ON_VOICE, message);
+        let lease = &server.disk[0];
+        assert_eq!(lease.class.as_deref(), class);
+        assert_eq!(lease.host_name.as_deref(), name.map(str::as_bytes));
+    };
+    is(&renewal(), Some("440HD"), Some("desk"));
+    is(&renewal().with(12, "door"), Some("440HD"), Some("door"));
+    is(&renewal().with(60, "430HD"), Some("430HD"), Some("door"));
+    is(&renewal().with(60, "something else"), None, Some("door"));
+    // Its name is to be in no DNS.
+    is(&renewal().with(12, "door").with(81, [N, 0, 0, b'x']), None, None);
+    is(&renewal(), None, None);
+}
+
 proptest! {
     #![proptest_config(cases(128))]
 

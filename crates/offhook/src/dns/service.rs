@@ -67,6 +67,10 @@ impl Service {
 
     /// What to do with a request from `peer`. Never waits.
     pub(super) fn decide(&self, packet: &[u8], peer: SocketAddr, transport: Transport) -> Outcome {
+        if transport == Transport::Tcp {
+            // A thread of UDP counts for itself.
+            self.counters.count(Count::Received);
+        }
         let client = Client { address: peer.ip(), transport };
         let mut outcome = answer(&self.zones.current(), packet, client, &mut rand::rng());
         if let Outcome::Forward(forward) = outcome {
@@ -100,6 +104,7 @@ impl Service {
     /// What the client is to be sent when there is no room for its question any more.
     pub(super) fn overloaded(&self, forward: Forward) -> Reply {
         self.counters.count(Count::ForwardOverloaded);
+        self.counters.count(Count::ServFail);
         forward.overloaded()
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use offhook_dns::{Outcome, Transport};
+
 use super::*;
 use crate::dns::connections::Bounds;
 use crate::dns::service::Service;
@@ -109,6 +111,27 @@ async fn a_client_that_closes_its_half_gets_every_answer_first() {
     let last = read_framed(&mut stream).await.unwrap();
     assert_eq!(last.metadata.id, queries[0].metadata.id);
     assert!(is_closed(&mut stream).await);
+}
+
+#[tokio::test]
+async fn every_message_and_every_answer_is_counted() {
+    let server = Tcp::with_site(&site(&[(".", vec![LOOPBACK.into()])]), Bounds::default());
+    let mut stream = server.connect().await;
+    for asked in 1..=3 {
+        stream.write_all(&framed(&own())).await.unwrap();
+        read_framed(&mut stream).await.unwrap();
+        assert_eq!((server.count(Count::Received), server.count(Count::NoError)), (asked, asked));
+    }
+    let forward = |name| {
+        let packet = query(name, RecordType::A).to_vec().unwrap();
+        match server.service.decide(&packet, LOOPBACK.into(), Transport::Tcp) {
+            Outcome::Forward(forward) => forward,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(server.count(Count::ServFail), 0);
+    server.service.overloaded(forward("www.example.com."));
+    assert_eq!((server.count(Count::ForwardOverloaded), server.count(Count::ServFail)), (1, 1));
 }
 
 #[tokio::test]
