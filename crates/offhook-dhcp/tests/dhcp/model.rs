@@ -464,8 +464,14 @@ impl World {
                     }
                 }
             }
-            Op::Wait(u16::MAX) => self.server.wait(24 * 3600),
-            Op::Wait(seconds) => self.server.wait(seconds.into()),
+            Op::Wait(seconds) => {
+                // What waits for a probe is handed over when it is due, not whenever something else happens.
+                if let Some(due) = self.waiting.iter().map(|waiting| waiting.3).max() {
+                    self.server.now = self.server.now + due.since(self.server.core_now());
+                    self.resume();
+                }
+                self.server.wait(if seconds == u16::MAX { 24 * 3600 } else { seconds.into() });
+            }
             Op::Commit => self.commit(),
             Op::Fail => {
                 if let Some((.., decision)) = self.under_way.pop_front() {
