@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::lab::{Lab, Netns, Server, Vlan, noise, output, run, said};
+use crate::tftp_settings::exchange;
 
 const SIZES: [usize; 5] = [0, 511, 512, 513, 20_000_000];
 
@@ -152,4 +153,54 @@ fn a_phone_in_the_voice_vlan_reaches_the_server_through_the_router() {
         .args(["-m", "octet", "10.0.0.11", "-c", "get", "513.img"])
         .arg(&file));
     assert_fetched(&file, 513, "tftp-hpa");
+}
+
+#[test]
+fn the_file_of_option_67_answers_to_what_phones_make_of_its_name() {
+    let (lab, _server, client) = office();
+    lab.image("440hd.img", b"an image");
+    for name in [
+        "firmware/440HD.img",
+        "440HD.img;00908f123456.cfg",
+        "tftp://10.0.0.11/440HD.img",
+        "tftp://10.0.0.11/tftpboot/440hd.img;x.cfg",
+        "C:\\tftpboot\\440HD.IMG",
+        "//440hd.img",
+    ] {
+        let request = format!("\0\x01{name}\0octet\0");
+        let answers = exchange(&client, &[request.as_bytes()]);
+        assert_eq!(answers, [b"\0\x03\0\x01an image"], "{name}");
+    }
+}
+
+#[test]
+fn the_log_says_what_a_phone_should_have_asked_for() {
+    let (lab, server, client) = office();
+    lab.image("440hd.img", b"an image");
+    let ask = |client: &Netns, name: &str| {
+        let get = ["-m", "octet", "10.0.0.11", "-c", "get", name, "/dev/null"];
+        assert!(said(&output(client.command("tftp").args(get))).contains("Error code 1"), "{name}");
+    };
+    ask(&client, "440HD_2.2.12.img");
+    server.wait_for_log(&[
+        "440HD_2.2.12.img",
+        "family 440HD, by the name",
+        "440hd.img, which is there",
+    ]);
+    ask(&client, "405HD.rom");
+    server.wait_for_log(&["405HD.rom", "405hd.img, which is not there either"]);
+    ask(&client, "00908f123456.cfg");
+    server.wait_for_log(&["00908f123456.cfg", "AudioCodes", "http://provision.lab.voip:8088"]);
+    // One that has a lease is known by that, whatever it asks for.
+    let phone = lab.client(Vlan::Native);
+    let script = lab.dir.path().join("script");
+    fs::write(&script, "#!/bin/sh\n[ \"$1\" = bound ] && ip addr add $ip/24 dev eth0\nexit 0\n")
+        .unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    run(phone
+        .command("udhcpc")
+        .args(["-i", "eth0", "-q", "-n", "-f", "-V", "420HD", "-s"])
+        .arg(&script));
+    ask(&phone, "recovery.bin");
+    server.wait_for_log(&["recovery.bin", "family 420HD, by its lease", "420hd.img"]);
 }

@@ -19,8 +19,8 @@ fn lab(keys: &str) -> Lab {
     lab
 }
 
-/// Sends datagrams one after the other, each once there was an answer to the one before; all answers.
-fn exchange(client: &Netns, datagrams: &[&[u8]]) -> Vec<Vec<u8>> {
+/// Sends datagrams to the server, one after the other, each once there was an answer to the one before; all answers.
+pub(crate) fn exchange(client: &Netns, datagrams: &[&[u8]]) -> Vec<Vec<u8>> {
     client.enter(|| {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();

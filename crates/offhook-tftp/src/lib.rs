@@ -16,6 +16,7 @@ mod name;
 mod netascii;
 mod options;
 mod packet;
+mod spelling;
 mod transfer;
 
 pub use error::{ErrorCode, Refusal};
@@ -24,4 +25,5 @@ pub use image::Image;
 pub use name::{Found, NameError, OpenError, RequestedName, Tree, lookup};
 pub use options::{Accepted, Limits, OptionName, Options, Rollover, Terms};
 pub use packet::{DecodeError, MAX_BLOCK_SIZE, Mode, Packet, Request};
+pub use spelling::BootFiles;
 pub use transfer::{Outcome, Stats, Transfer};

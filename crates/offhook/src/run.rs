@@ -92,11 +92,6 @@ impl Opened {
                 return ExitCode::FAILURE;
             }
         };
-        let files = self
-            .tftp
-            .zip(site.tftp.as_ref())
-            .map(|(bound, tftp)| tftp::spawn(bound, &site, tftp, told.clone()));
-        let counted = files.as_ref().map(|files| Arc::clone(&files.counters));
         let leases = dhcp::Leases { store: self.store, kept: self.leases, names: names.feed() };
         let dhcp = dhcp::Server::start(Arc::clone(&site), self.dhcp, leases, move || {
             let _ = died.send("DHCP");
@@ -108,6 +103,11 @@ impl Opened {
                 return ExitCode::FAILURE;
             }
         };
+        let files = self
+            .tftp
+            .zip(site.tftp.as_ref())
+            .map(|(bound, tftp)| tftp::spawn(bound, &site, tftp, dhcp.handle(), told.clone()));
+        let counted = files.as_ref().map(|files| Arc::clone(&files.counters));
         // A phone that has a lease has a name, whoever asks first.
         let _ = named.await;
         let dns = dns::spawn(self.dns, zones, &site.dns.cache, told.clone());

@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use offhook_net::Waker;
-use offhook_tftp::{NameError, Refusal, lookup};
+use offhook_tftp::{BootFiles, NameError, Refusal, lookup};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::Key;
+use super::advice::Families;
 use super::library::{Library, LibraryImage};
 use super::root::{OpenedFile, Root};
 use super::session::printable;
@@ -36,6 +37,8 @@ struct Shared {
     root: PathBuf,
     library: Library,
     lookups: Semaphore,
+    boot_files: BootFiles,
+    families: Families,
     complaints: Complaints,
 }
 
@@ -58,6 +61,28 @@ impl Complaints {
         warn!(client = %peer, file, %reason, suppressed, "TFTP request refused");
     }
 
+    /// Says that somebody asked for what there is not, and what that should have been.
+    async fn missing(&self, shared: &Arc<Shared>, peer: SocketAddr, name: &[u8], reason: &Missing) {
+        let Some(suppressed) = self.0.permit(Instant::now()) else { return };
+        let file = printable(name);
+        let Some(advice) = shared.families.advise(peer.ip(), name).await else {
+            warn!(client = %peer, file, %reason, suppressed, "TFTP request refused");
+            return;
+        };
+        let expected = advice.file().unwrap_or_default().to_owned();
+        let there = match expected.as_str() {
+            "" => false,
+            file => {
+                let (shared, file) = (Arc::clone(shared), file.as_bytes().to_owned());
+                tokio::task::spawn_blocking(move || shared.open(&file).is_ok())
+                    .await
+                    .unwrap_or(false)
+            }
+        };
+        let (family, hint) = (advice.family(), advice.hint(name, there));
+        warn!(client = %peer, file, %reason, family, expected, hint, suppressed, "TFTP request refused");
+    }
+
     /// Says that the listener's socket has an error.
     pub(super) fn cannot_receive(&self, error: &io::Error) {
         if self.0.permit(Instant::now()).is_some() {
@@ -68,11 +93,13 @@ impl Complaints {
 
 impl Finder {
     /// Looks below `root`, in tasks of `runtime`, and uses `waker` when it has found something.
-    pub(super) fn new(root: PathBuf, runtime: Handle, waker: Waker) -> Self {
+    pub(super) fn new(root: PathBuf, families: Families, runtime: Handle, waker: Waker) -> Self {
         let shared = Shared {
             root,
             library: Library::default(),
             lookups: Semaphore::new(LOOKUPS),
+            boot_files: families.boot_files(),
+            families,
             complaints: Complaints(Throttle::new(LINES_PER_SECOND)),
         };
         Self { shared: Arc::new(shared), runtime, waker, done: channel() }
@@ -88,13 +115,20 @@ impl Finder {
             (Arc::clone(&self.shared), self.waker.clone(), self.done.0.clone());
         let name: Box<[u8]> = name.into();
         self.runtime.spawn(async move {
-            let result = shared.find(&name).await.map_err(|missing| {
-                shared.complaints.say(peer, &name, &missing);
-                missing.into()
-            });
+            let (result, missing) = match shared.find(&name).await {
+                Ok(found) => (Ok(found), None),
+                Err(missing) => (Err(Refusal::from(&missing)), Some(missing)),
+            };
             // Fails only when the engine is gone.
             let _ = done.send(Found { key, result });
             waker.wake();
+            match missing {
+                Some(reason @ Missing::Name(NameError::NotFound | NameError::Ambiguous)) => {
+                    shared.complaints.missing(&shared, peer, &name, &reason).await;
+                }
+                Some(reason) => shared.complaints.say(peer, &name, &reason),
+                None => {}
+            }
         });
     }
 
@@ -118,7 +152,14 @@ impl Shared {
     fn open(&self, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
         let root = Root::open(&self.root)
             .map_err(|error| Missing::Root(self.root.display().to_string(), error))?;
-        let found = lookup(name, &root).map_err(Missing::Name)?;
+        let found = lookup(name, &root).or_else(|error| match error {
+            NameError::NotFound | NameError::Ambiguous => {
+                let spellings = self.boot_files.spellings(name);
+                spellings.iter().find_map(|name| lookup(name, &root).ok()).ok_or(error)
+            }
+            _ => Err(error),
+        });
+        let found = found.map_err(Missing::Name)?;
         Ok((found.path, found.file))
     }
 }
@@ -143,11 +184,11 @@ impl std::fmt::Display for Missing {
     }
 }
 
-impl From<Missing> for Refusal {
-    fn from(missing: Missing) -> Self {
+impl From<&Missing> for Refusal {
+    fn from(missing: &Missing) -> Self {
         match missing {
             Missing::Root(..) => Self::NotFound,
-            Missing::Name(error) => error.into(),
+            Missing::Name(error) => (*error).into(),
             Missing::Unreadable(_) | Missing::Task(_) => Self::Failed,
         }
     }

@@ -6,6 +6,7 @@
 //! state machine, on a port of the transfer's own (`session.rs`).
 
 mod access;
+mod advice;
 mod clients;
 mod counters;
 mod engine;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::dhcp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use offhook_model::{Site, Tftp};
 use offhook_tftp::{Limits, Rollover};
@@ -35,6 +37,7 @@ pub(crate) use counters::{Count, Counters};
 pub(crate) use listener::{Listener, bind};
 
 use access::Access;
+use advice::Families;
 use engine::Engine;
 
 /// How long to wait before the server is started again after it ended unasked.
@@ -58,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) dscp: u8,
     /// Who is answered.
     pub(crate) access: Access,
+    /// What phones there are, and what they are told of.
+    families: Families,
 }
 
 /// Which client, among those there are and were.
@@ -88,13 +93,14 @@ impl Default for Settings {
             whole_packets: true,
             dscp: 0,
             access: Access::default(),
+            families: Families::default(),
         }
     }
 }
 
 impl Settings {
     /// As a configuration has it.
-    fn new(site: &Site, tftp: &Tftp) -> Self {
+    fn new(site: &Site, tftp: &Tftp, leases: dhcp::Handle) -> Self {
         let stated = &tftp.limits;
         let whole = |number| usize::try_from(number).unwrap_or(usize::MAX);
         let limits = Limits {
@@ -113,6 +119,7 @@ impl Settings {
             whole_packets: !stated.fragment,
             dscp: stated.dscp,
             access: Access::new(site, stated),
+            families: Families::new(site, Some(leases)),
         }
     }
 }
@@ -127,15 +134,16 @@ pub(crate) struct Running {
 }
 
 /// Serves the files below the root of a site until `shutdown` says `true` or its sender is gone. Must be called inside the
-/// runtime. The root is looked up anew for every request: it may come
+/// runtime. `leases` tells what a client is. The root is looked up anew for every request: it may come
 /// later, or be replaced by another.
 pub(crate) fn spawn(
     listener: Listener,
     site: &Site,
     tftp: &Tftp,
+    leases: dhcp::Handle,
     shutdown: watch::Receiver<bool>,
 ) -> Running {
-    spawn_with(listener, tftp.root.clone(), Settings::new(site, tftp), shutdown)
+    spawn_with(listener, tftp.root.clone(), Settings::new(site, tftp, leases), shutdown)
 }
 
 /// As [`spawn`], whatever the site.
