@@ -19,6 +19,7 @@ mod dns;
 mod forward;
 mod full_disk;
 mod health;
+mod ipxe;
 mod kill_storm;
 mod lab;
 mod leases;
