@@ -130,7 +130,7 @@ fn tests(zone: &str) -> Vec<Test> {
 
 #[test]
 fn iscs_compliance_tester_would_find_no_fault() {
-    let lab = Lab::new();
+    let lab = Lab::changed(&[("[dns]\n", "[dns]\nallow = [\"10.250.0.0/16\"]\n")]);
     let _server = lab.serve();
     // Outside of every scope: nobody is asked on its behalf.
     let client = lab.machine(Vlan::Voice, "10.250.9.200/16", "10.250.1.1");

@@ -130,6 +130,7 @@ fn the_data_zone_is_forwarded_to_who_serves_it() {
             time_offset = "-05:00"
             [dns]
             listen = ["10.250.0.2"]
+            allow = ["10.250.0.0/16"]
             [[host]]
             name = "files"
             address = "10.250.0.9"

@@ -195,6 +195,16 @@ impl Lab {
         Self::with_config(&fs::read_to_string(repository().join("config/lab.toml")).unwrap())
     }
 
+    /// The same with something else in the configuration.
+    pub(crate) fn changed(changes: &[(&str, &str)]) -> Self {
+        let mut text = fs::read_to_string(repository().join("config/lab.toml")).unwrap();
+        for (from, to) in changes {
+            assert!(text.contains(from), "no {from}");
+            text = text.replacen(from, to, 1);
+        }
+        Self::with_config(&text)
+    }
+
     /// The same with another configuration.
     pub(crate) fn with_config(text: &str) -> Self {
         assert!(

@@ -1,7 +1,6 @@
 //! Leases by name: from the ACK to the lease's end, forward and reverse, whoever the client is.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,7 @@ use offhook_model::Mac;
 use offhook_net::{FrameSocket, Interface};
 
 use crate::dhclient::Dhclient;
-use crate::lab::{Lab, Netns, PATIENCE, Server, Vlan, output, repository, run, said};
+use crate::lab::{Lab, Netns, PATIENCE, Server, Vlan, output, run, said};
 use crate::packet::*;
 
 /// A machine that asks, beside the phones.
@@ -48,16 +47,6 @@ fn offhook(lab: &Lab, words: &[&str]) -> String {
 
 fn model(model: &str, mac: Mac) -> String {
     format!("{model}-{}.lab.voip", mac.plain())
-}
-
-/// The lab with something else in its file.
-fn lab_with(changes: &[(&str, &str)]) -> Lab {
-    let mut text = fs::read_to_string(repository().join("config/lab.toml")).unwrap();
-    for (from, to) in changes {
-        assert!(text.contains(from), "no {from}");
-        text = text.replacen(from, to, 1);
-    }
-    Lab::with_config(&text)
 }
 
 #[test]
@@ -302,7 +291,7 @@ fn a_name_goes_to_the_first_of_two_and_never_to_one_beside_a_server_s() {
 
 #[test]
 fn an_expired_lease_has_no_name() {
-    let lab = lab_with(&[("lease = \"8h\"", "lease = \"9s\"\nmin_lease = \"1s\"")]);
+    let lab = Lab::changed(&[("lease = \"8h\"", "lease = \"9s\"\nmin_lease = \"1s\"")]);
     let client = lab.machine(Vlan::Voice, "10.250.1.200/24", "10.250.1.1");
     let _server = lab.serve();
     let taken = Instant::now();
@@ -375,7 +364,7 @@ fn dhclient_and_udhcpc_are_found_by_the_names_they_send() {
 #[test]
 fn names_of_leases_can_be_switched_off() {
     for (keys, model_answers) in [("lease_names = false", false), ("host_names = false", true)] {
-        let lab = lab_with(&[("[dns]\n", &format!("[dns]\n{keys}\n"))]);
+        let lab = Lab::changed(&[("[dns]\n", &format!("[dns]\n{keys}\n"))]);
         let client = lab.machine(Vlan::Voice, "10.250.1.200/24", "10.250.1.1");
         let _server = lab.serve();
         let [address, later] = client.enter(|| {

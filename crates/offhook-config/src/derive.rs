@@ -51,6 +51,7 @@ pub(crate) fn site(
             negative_ttl: facts.dns.negative_ttl,
             cache: facts.dns.cache,
             names: facts.dns.names,
+            access: facts.dns.access.clone(),
             naptr: facts.dns.naptr,
         },
         tftp,

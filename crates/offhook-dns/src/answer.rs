@@ -11,10 +11,14 @@ use crate::order::Order;
 use crate::reply::{Question, Reply};
 use crate::request::{Ignored, Request};
 use crate::respond::{End, Respond};
+use crate::transfer::{Transfer, transfer};
 use crate::zones::Zones;
 
 const CLASS_IN: u16 = 1;
 const CLASS_ANY: u16 = 255;
+
+/// Who asks may not (RFC 8914, section 4.19).
+const PROHIBITED: u16 = 18;
 
 /// QTYPEs that are no record types (RFC 6895 section 3.1).
 mod qtype {
@@ -52,6 +56,8 @@ pub enum Outcome {
     Reply(Reply),
     /// Ask these servers, then send what comes of it.
     Forward(Forward),
+    /// Send all of this, message by message. Over TCP only.
+    Transfer(Box<Transfer>),
 }
 
 /// Answers one message, as it came from the wire (over TCP: without its length).
@@ -71,6 +77,10 @@ fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) 
         Err(ignored) => return Outcome::Ignore(ignored),
     };
     let mut reply = Reply::to(&request, client);
+    if !zones.access.answers(client.address) {
+        reply.explain(PROHIBITED);
+        return Outcome::Reply(reply.with(ResponseCode::Refused));
+    }
     let opcode = reply.metadata.op_code;
     // What follows the header of an operation we do not know, we cannot call malformed.
     let known = matches!(opcode, OpCode::Query | OpCode::Update);
@@ -99,8 +109,10 @@ fn decide(zones: &Zones, packet: &[u8], client: Client, order: &mut impl Order) 
     if !matches!(question.qclass, CLASS_IN | CLASS_ANY) {
         return Outcome::Reply(reply.with(ResponseCode::Refused));
     }
+    if matches!(question.qtype, qtype::AXFR | qtype::IXFR) {
+        return transfer(zones, &request, question.qtype, client, reply);
+    }
     let refusal = match question.qtype {
-        qtype::AXFR | qtype::IXFR => Some(ResponseCode::Refused),
         qtype::MAILA | qtype::MAILB => Some(ResponseCode::NotImp),
         qtype::OPT | 128..=250 => Some(ResponseCode::FormErr),
         _ => None,

@@ -9,6 +9,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use offhook_model::{DomainName, SipPorts, Site};
 
 use crate::MAX_NEGATIVE_TTL;
+use crate::access::Access;
 use crate::leases::LeaseNames;
 use crate::name::{NameKey, below, reverse_address, wire_name};
 use crate::nodes::Nodes;
@@ -19,6 +20,9 @@ use crate::zones::{Upstreams, Zone, Zones};
 /// SOA timers for secondaries, seconds (RIPE-203's range, shortened: a voice zone is small).
 const REFRESH: i32 = 3600;
 const RETRY: i32 = 600;
+/// The first two where there are secondaries, which learn from them when leases come and go: nobody tells them.
+const REFRESH_OFTEN: i32 = 60;
+const RETRY_OFTEN: i32 = 30;
 const EXPIRE: i32 = 604_800;
 
 /// The services of a SIP domain (RFC 3263 section 4.1): labels of the SRV records, and what NAPTR calls them. In
@@ -85,7 +89,11 @@ impl<'s> Build<'s> {
         let servers: Vec<Name> = servers.names.iter().filter_map(wire_name).collect();
         let soa = servers.first().cloned().zip(below(&["hostmaster"], &site.zone)).map(
             |(primary, mailbox)| {
-                SOA::new(primary, mailbox, serial, REFRESH, RETRY, EXPIRE, negative_ttl)
+                let (refresh, retry) = match site.dns.access.transfer.is_empty() {
+                    true => (REFRESH, RETRY),
+                    false => (REFRESH_OFTEN, RETRY_OFTEN),
+                };
+                SOA::new(primary, mailbox, serial, refresh, retry, EXPIRE, negative_ttl)
             },
         );
         let zones = Zones {
@@ -94,6 +102,7 @@ impl<'s> Build<'s> {
             nodes: Arc::new(Nodes::new()),
             upstreams: Arc::new(upstreams(site)),
             leases: LeaseNames::new(&site.zone),
+            access: Arc::new(Access::of(site)),
         };
         Self { site, zones, soa, servers, stated_ptrs: HashSet::new() }
     }
@@ -302,7 +311,10 @@ fn upstreams(site: &Site) -> Upstreams {
         .collect();
     Upstreams {
         servers,
-        networks: site.scopes.iter().map(|scope| scope.subnet).collect(),
+        networks: match &site.dns.access.allow_forward {
+            Some(stated) => stated.clone(),
+            None => site.scopes.iter().map(|scope| scope.subnet).collect(),
+        },
         addresses: site.dns.listen.iter().map(|listener| listener.ip().to_canonical()).collect(),
     }
 }

@@ -13,12 +13,14 @@
 //! Lease → NameBook → LeaseNames (leases/) → Zones
 //! ```
 
+mod access;
 mod answer;
 mod build;
 mod change;
 mod direct;
 pub mod forward;
 mod leases;
+pub mod limit;
 mod lookup;
 mod name;
 mod nodes;
@@ -28,6 +30,7 @@ mod reply;
 mod request;
 mod respond;
 mod reverse;
+mod transfer;
 mod zones;
 
 pub mod health;
@@ -44,6 +47,7 @@ pub use leases::{LeaseNames, NameBook, Rules as NameRules};
 pub use order::{EveryOrder, Order};
 pub use reply::{Question, Reply};
 pub use request::Ignored;
+pub use transfer::Transfer;
 pub use zones::Zones;
 
 /// The largest UDP payload we send and advertise, bytes: the largest that fits every path unfragmented.

@@ -11,6 +11,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use crate::reply::Question;
 
 const HEADER: usize = 12;
+const TYPE_SOA: u16 = 6;
 const TYPE_OPT: u16 = 41;
 const TYPE_TSIG: u16 = 250;
 const CLASS_ANY: u16 = 255;
@@ -49,6 +50,8 @@ pub(crate) struct Request {
     pub(crate) question: Option<Question>,
     /// The name of the question: lower-case wire form.
     pub(crate) key: Vec<u8>,
+    /// Of the first SOA record in the authority section: what a secondary has (RFC 1995).
+    pub(crate) serial: Option<u32>,
     pub(crate) edns: Option<RequestEdns>,
     /// Who signed it (RFC 8945), if anybody did: the start of the TSIG record that says so back.
     pub(crate) signature: Option<Signature>,
@@ -93,6 +96,7 @@ impl Request {
             checking_disabled: flags & 0x0010 != 0,
             question: None,
             key: Vec::new(),
+            serial: None,
             edns: None,
             signature: None,
             malformed: false,
@@ -131,9 +135,15 @@ impl Request {
         }
         let [answers, authorities, additionals] = records;
         for _ in 0..u32::from(answers) + u32::from(authorities) {
+            let record = cursor.record()?;
             // These two belong in the additional section only.
-            if matches!(cursor.record()?.rtype, TYPE_OPT | TYPE_TSIG) {
+            if matches!(record.rtype, TYPE_OPT | TYPE_TSIG) {
                 return None;
+            }
+            if record.rtype == TYPE_SOA && self.serial.is_none() {
+                // Before it are two names, after it four more numbers.
+                let numbers = record.data.last_chunk::<20>()?;
+                self.serial = numbers.first_chunk().copied().map(u32::from_be_bytes);
             }
         }
         let mut second_opt = false;

@@ -10,6 +10,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use ipnetwork::Ipv4Network;
 
+use crate::access::Access;
 use crate::leases::LeaseNames;
 use crate::name::{NameKey, suffixes};
 use crate::nodes::{Found, Nodes};
@@ -25,6 +26,7 @@ pub struct Zones {
     pub(crate) upstreams: Arc<Upstreams>,
     /// What leases add to the zones; where both have a name, the zones do.
     pub(crate) leases: LeaseNames,
+    pub(crate) access: Arc<Access>,
 }
 
 /// A zone we are authoritative for.
@@ -78,6 +80,16 @@ impl Zones {
     /// The same zones with another serial: what a change of them must have.
     pub fn set_serial(&mut self, serial: u32) {
         self.serial = serial;
+    }
+
+    /// Whether questions of `client` are answered, rather than refused.
+    pub fn answers(&self, client: IpAddr) -> bool {
+        self.access.answers(client)
+    }
+
+    /// Answers questions from these networks as well, unless the configuration states whose are answered.
+    pub fn allow(&mut self, networks: impl IntoIterator<Item = Ipv4Network>) {
+        Arc::make_mut(&mut self.access).allow(networks);
     }
 
     /// The names of leases.

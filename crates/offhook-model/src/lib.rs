@@ -37,8 +37,8 @@ pub use range::{AddressRange, RangeError};
 pub use record::{Record, WireName};
 pub use scope::{LeaseTimes, Pool, PoolUser, Scope, ScopeId, Serve};
 pub use site::{
-    Dhcp, Dns, DnsCache, DnsNames, Group, Host, Provisioning, Proxy, SipPorts, Site, Switchover,
-    Tftp,
+    Dhcp, Dns, DnsAccess, DnsCache, DnsNames, Group, Host, Provisioning, Proxy, SipPorts, Site,
+    Switchover, Tftp,
 };
 pub use tftp::TftpLimits;
 pub use time::Time;

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnetwork::Ipv4Network;
+
 use crate::{
     Class, ClassId, DomainName, Health, OptionRule, Order, Origin, Phone, Record, Scope, ScopeId,
     TftpLimits,
@@ -151,6 +153,8 @@ pub struct Dns {
     pub cache: DnsCache,
     /// What leases are called in the zone.
     pub names: DnsNames,
+    /// Who is answered, and how often.
+    pub access: DnsAccess,
     /// Whether the zone has NAPTR records for the transports of its switchovers (RFC 3263).
     pub naptr: bool,
 }
@@ -164,6 +168,7 @@ impl Default for Dns {
             negative_ttl: 30,
             cache: DnsCache::default(),
             names: DnsNames::default(),
+            access: DnsAccess::default(),
             naptr: true,
         }
     }
@@ -181,6 +186,34 @@ pub struct DnsNames {
 impl Default for DnsNames {
     fn default() -> Self {
         Self { leases: true, hosts: true }
+    }
+}
+
+/// Who is answered, and how often. This machine itself always is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsAccess {
+    /// Whose questions are answered at all. `None` is the scopes, the hosts of the site, and the networks that the
+    /// listeners are in.
+    pub allow: Option<Vec<Ipv4Network>>,
+    /// Of those, for whom other servers are asked. `None` is the scopes.
+    pub allow_forward: Option<Vec<Ipv4Network>>,
+    /// Who may have whole zones (AXFR, RFC 5936), and ask about them.
+    pub transfer: Vec<Ipv4Network>,
+    /// Answers of one kind that one client is given a second, over UDP; 0 is no limit.
+    pub rate_limit: u32,
+    /// Refusals that one network (a /24) is sent a second, over UDP; 0 is no limit.
+    pub refusal_limit: u32,
+}
+
+impl Default for DnsAccess {
+    fn default() -> Self {
+        Self {
+            allow: None,
+            allow_forward: None,
+            transfer: Vec::new(),
+            rate_limit: 0,
+            refusal_limit: 10,
+        }
     }
 }
 

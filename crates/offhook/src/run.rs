@@ -110,7 +110,7 @@ impl Opened {
         let counted = files.as_ref().map(|files| Arc::clone(&files.counters));
         // A phone that has a lease has a name, whoever asks first.
         let _ = named.await;
-        let dns = dns::spawn(self.dns, zones, &site.dns.cache, told.clone());
+        let dns = dns::spawn(self.dns, zones, &site.dns, told.clone());
         let control = self
             .control
             .map(|bound| {

@@ -1,7 +1,9 @@
 //! `[dns]`: what leases are called, and who is answered.
 
-use offhook_model::DnsNames;
+use ipnetwork::Ipv4Network;
+use offhook_model::{DnsAccess, DnsNames};
 
+use super::network::non_empty;
 use crate::tree::{Table, Value};
 
 /// What leases are called.
@@ -12,4 +14,29 @@ pub(super) fn names(table: &Table<'_>) -> DnsNames {
         leases: flag("lease_names", default.leases),
         hosts: flag("host_names", default.hosts),
     }
+}
+
+/// Who is answered, and how often.
+pub(super) fn access(table: &Table<'_>) -> DnsAccess {
+    let default = DnsAccess::default();
+    let limit = |key, default| {
+        let limit = table.field(key, |value| value.integer::<u32>(0, 1_000_000));
+        limit.into_value().unwrap_or(default)
+    };
+    // An empty list is an answer to nobody, and more likely a mistake.
+    let some = |key| {
+        let networks = table.field(key, |value| non_empty(value, value.one_or_many(network)?));
+        networks.into_value().map(|list| list.items.into_iter().map(|item| item.value).collect())
+    };
+    DnsAccess {
+        allow: some("allow"),
+        allow_forward: some("allow_forward"),
+        transfer: some("transfer").unwrap_or(default.transfer),
+        rate_limit: limit("rate_limit", default.rate_limit),
+        refusal_limit: limit("refusal_limit", default.refusal_limit),
+    }
+}
+
+fn network(value: &Value<'_>) -> Option<Ipv4Network> {
+    value.network()
 }

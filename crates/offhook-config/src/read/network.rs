@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use offhook_model::{DnsCache, DnsNames, DomainName, TftpLimits};
+use offhook_model::{DnsAccess, DnsCache, DnsNames, DomainName, TftpLimits};
 
 use super::dns_cache;
 use crate::Code;
@@ -20,6 +20,7 @@ pub(crate) struct DnsFacts {
     pub(crate) negative_ttl: u32,
     pub(crate) cache: DnsCache,
     pub(crate) names: DnsNames,
+    pub(crate) access: DnsAccess,
     pub(crate) naptr: bool,
     /// As they are named.
     pub(crate) zone_files: Field<List<String>>,
@@ -41,6 +42,7 @@ impl DnsFacts {
                 negative_ttl: NEGATIVE_TTL,
                 cache: DnsCache::default(),
                 names: DnsNames::default(),
+                access: DnsAccess::default(),
                 naptr: true,
                 zone_files: Field::Absent,
             };
@@ -53,6 +55,7 @@ impl DnsFacts {
         let negative = table.field("negative_ttl", |value| value.duration(1, 60)).into_value();
         let cache = dns_cache::read(&table);
         let names = super::access::names(&table);
+        let access = super::access::access(&table);
         let naptr = table.field("naptr", Value::boolean).into_value().unwrap_or(true);
         let zone_files =
             table.field("zone_file", |value| non_empty(value, value.one_or_many(Value::text)?));
@@ -64,6 +67,7 @@ impl DnsFacts {
             negative_ttl: negative.map_or(NEGATIVE_TTL, seconds),
             cache,
             names,
+            access,
             naptr,
             zone_files,
         }

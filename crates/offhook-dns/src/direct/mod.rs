@@ -85,6 +85,9 @@ impl Direct {
         client: IpAddr,
         room: &mut [u8],
     ) -> Option<Answered> {
+        if !zones.access.answers(client) {
+            return None;
+        }
         let query = Plain::read(packet)?;
         if !self.zones.as_ref().is_some_and(|known| Arc::ptr_eq(known, zones)) {
             self.memo.forget();

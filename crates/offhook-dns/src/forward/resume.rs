@@ -174,7 +174,7 @@ impl Forward {
                 let code = if code == ResponseCode::Refused { ResponseCode::NoError } else { code };
                 Resumed::Complete(self.reply.with(code))
             }
-            Outcome::Ignore(_) => Resumed::Complete(self.failed()),
+            Outcome::Ignore(_) | Outcome::Transfer(_) => Resumed::Complete(self.failed()),
         }
     }
 

@@ -105,6 +105,21 @@ impl LeaseNames {
         }
     }
 
+    /// The zone that they are in.
+    pub(crate) fn zone(&self) -> &NameKey {
+        &self.zone
+    }
+
+    /// Every label that has an address, in no order.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.addresses.iter().map(|(label, _)| label)
+    }
+
+    /// Every address that has a label, in no order.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.labels.iter().map(|(address, _)| *address)
+    }
+
     /// An empty non-terminal.
     fn above(&self, octets: Octets) -> Option<Node> {
         self.above.get(&octets).map(|_| Node::default())
@@ -121,7 +136,7 @@ impl LeaseNames {
     }
 
     /// The name of a label in the zone, in lower-case wire form.
-    fn wire(&self, label: &str) -> Vec<u8> {
+    pub(crate) fn wire(&self, label: &str) -> Vec<u8> {
         // A label has at most 63 octets.
         [&[label.len() as u8], label.as_bytes(), self.zone.as_wire()].concat()
     }

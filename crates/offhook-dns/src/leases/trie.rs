@@ -48,7 +48,6 @@ impl<K, V> Trie<K, V> {
     }
 
     /// Every entry, in no order.
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let mut branches = vec![&*self.root];
         let leaves = std::iter::from_fn(move || {

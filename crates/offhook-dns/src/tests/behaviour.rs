@@ -242,7 +242,7 @@ fn updates_are_refused_and_other_operations_not_implemented() {
         assert_eq!((reply.rcode, reply.flags >> 11 & 0xf), (NOTIMP, opcode));
         assert_eq!(reply.opt.len(), 1, "opcode {opcode}");
     }
-    let bare = Query { flags: 15 << 11, questions: Vec::new(), additionals: Vec::new() };
+    let bare = Query { questions: Vec::new(), ..Query::new(".", A).flags(15 << 11) };
     assert_eq!(bare.ask_lab().rcode, NOTIMP);
 }
 

@@ -73,6 +73,9 @@ impl Both {
 /// The lab with everything that makes an answer more than a look-up.
 fn site() -> Site {
     let mut site = lab();
+    // The first client is in a scope, the second is answered but not asked for, the last is nobody's.
+    let allowed = ["10.250.1.0/24", "192.0.2.0/24"];
+    site.dns.access.allow = Some(allowed.map(|network| network.parse().unwrap()).to_vec());
     let pool = (1..=6).map(|n| (name(&format!("edge{n}.lab.voip")), [10, 250, 1, 60 + n].into()));
     site.proxies.push(Proxy {
         name: name("edge.lab.voip"),
@@ -223,7 +226,7 @@ fn every_name_and_type_is_answered_alike_by_both_paths() {
         }
         total += direct;
     }
-    assert!(total > 50_000, "{total}");
+    assert!(total > 40_000, "{total}");
 }
 
 #[test]

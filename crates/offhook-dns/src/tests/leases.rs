@@ -133,7 +133,8 @@ fn a_lease_gets_no_name_that_was_given_away() {
 
 #[test]
 fn names_between_a_wide_reverse_zone_and_a_lease_exist() {
-    let zones = Zones::from_site(&lab_with_subnets(&["10.32.0.0/16"]), 7);
+    let site = everybody(lab_with_subnets(&["10.32.0.0/16"]));
+    let zones = Zones::from_site(&site, 7);
     let between = Query::new("5.32.10.in-addr.arpa", PTR);
     assert_eq!(between.ask(&zones).rcode, NXDOMAIN);
     let zones = with(zones, &[lease([10, 32, 5, 20], 1, "desk")]);

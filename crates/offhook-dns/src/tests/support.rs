@@ -160,6 +160,12 @@ pub(crate) fn lab_with(records: &[(&str, u16, &str)]) -> Site {
     Site { records: records.collect(), ..lab() }
 }
 
+/// The same site, with answers for everybody.
+pub(crate) fn everybody(mut site: Site) -> Site {
+    site.dns.access.allow = Some(vec!["0.0.0.0/0".parse().unwrap()]);
+    site
+}
+
 pub(crate) fn wire_name(text: &str) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in text.trim_end_matches('.').split('.').filter(|label| !label.is_empty()) {
@@ -175,13 +181,19 @@ pub(crate) fn wire_name(text: &str) -> Vec<u8> {
 pub(crate) struct Query {
     pub(crate) flags: u16,
     pub(crate) questions: Vec<Vec<u8>>,
+    pub(crate) authorities: Vec<Vec<u8>>,
     pub(crate) additionals: Vec<Vec<u8>>,
 }
 
 impl Query {
     pub(crate) fn new(owner: &str, qtype: u16) -> Self {
-        Self { flags: 0x0100, questions: Vec::new(), additionals: Vec::new() }
-            .question(owner, qtype, 1)
+        Self {
+            flags: 0x0100,
+            questions: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+        }
+        .question(owner, qtype, 1)
     }
 
     pub(crate) fn question(mut self, owner: &str, qtype: u16, qclass: u16) -> Self {
@@ -225,9 +237,11 @@ impl Query {
         let mut wire = vec![0xab, 0xcd];
         wire.extend(self.flags.to_be_bytes());
         wire.extend((self.questions.len() as u16).to_be_bytes());
-        wire.extend([0; 4]);
+        wire.extend([0; 2]);
+        wire.extend((self.authorities.len() as u16).to_be_bytes());
         wire.extend((self.additionals.len() as u16).to_be_bytes());
         wire.extend(self.questions.concat());
+        wire.extend(self.authorities.concat());
         wire.extend(self.additionals.concat());
         wire
     }

@@ -41,6 +41,12 @@ counts! {
     FormErr "formerr"
     /// Answers with another code, such as NOTIMP or BADVERS.
     OtherCode "other-code"
+    /// Questions that were refused because of who asked.
+    Denied "denied"
+    /// Answers that were left out or cut down because their client is sent too many.
+    RateLimited "rate-limited"
+    /// Whole zones that were sent to secondaries.
+    Transfer "transfer"
     /// Questions that went to the forwarder: about names that are not ours.
     Forwarded "forwarded"
     /// Of those, the ones answered from the cache.

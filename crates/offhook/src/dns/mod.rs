@@ -19,16 +19,17 @@ mod udp;
 #[cfg(test)]
 mod zone_file_tests;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnetwork::Ipv4Network;
 use offhook_dns::Zones;
 use offhook_dns::forward::Upstream;
-use offhook_model::{DnsCache, Site};
+use offhook_model::{Dns, Site};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub(crate) use bind::{Bound, bind};
 pub(crate) use counters::{Count, Counters};
@@ -73,7 +74,23 @@ impl Handle {
 
 /// The zones of `site`, to be served and to be changed.
 pub(crate) fn publish(site: &Site) -> Arc<Publisher> {
-    Arc::new(Publisher::new(Zones::from_site(site, 0)))
+    let mut zones = Zones::from_site(site, 0);
+    zones.allow(local_networks(&site.dns.listen));
+    Arc::new(Publisher::new(zones))
+}
+
+/// The networks that our listeners are in.
+fn local_networks(listen: &[SocketAddr]) -> Vec<Ipv4Network> {
+    let interfaces = offhook_net::interfaces().unwrap_or_else(|error| {
+        warn!(%error, "cannot list the interfaces: clients beside the scopes are refused");
+        Vec::new()
+    });
+    let addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
+    let ours = |own: Ipv4Addr| listen.iter().any(|listener| listener.ip() == own);
+    addresses
+        .filter(|(own, _)| ours(*own))
+        .filter_map(|(own, prefix)| Ipv4Network::new(*own, *prefix).ok())
+        .collect()
 }
 
 /// Serves what `zones` publishes until `shutdown` says `true` or its sender is gone. Must be called inside the
@@ -81,13 +98,13 @@ pub(crate) fn publish(site: &Site) -> Arc<Publisher> {
 pub(crate) fn spawn(
     bound: Bound,
     zones: Arc<Publisher>,
-    cache: &DnsCache,
+    dns: &Dns,
     shutdown: watch::Receiver<bool>,
 ) -> Server {
     for address in bound.addresses() {
         info!(%address, "listening for DNS");
     }
-    let service = Arc::new(Service::new(zones, cache));
+    let service = Arc::new(Service::new(zones, dns));
     let handle = Handle { service: Arc::clone(&service) };
     let task = tokio::spawn(async move {
         let mut listeners = JoinSet::new();

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_proto::op::OpCode;
 use hickory_proto::rr::RecordType;
+use offhook_dns::limit::RateLimit;
 use offhook_dns::{Client, Forward, Outcome, Reply, Transport, Zones, answer};
-use offhook_model::DnsCache;
+use offhook_model::Dns;
+use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use super::connections::{Bounds, Connections};
@@ -18,6 +20,12 @@ use crate::log::Throttle;
 /// Log lines about refused updates, at most so many a second.
 const UPDATE_LINES: u32 = 5;
 
+/// The same about questions of clients that are not answered.
+const DENIAL_LINES: u32 = 1;
+
+/// Zones on their way to secondaries at one time: each is a list of all names while it lasts.
+const TRANSFERS: usize = 4;
+
 /// Answers requests, whatever they came over.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -26,18 +34,24 @@ pub(super) struct Service {
     connections: Connections,
     counters: Arc<Counters>,
     updates: Mutex<Throttle>,
+    denials: Mutex<Throttle>,
+    transfers: Semaphore,
+    limits: (u32, u32),
 }
 
 impl Service {
     /// Must be called inside the runtime.
-    pub(super) fn new(zones: Arc<Publisher>, cache: &DnsCache) -> Self {
+    pub(super) fn new(zones: Arc<Publisher>, dns: &Dns) -> Self {
         let counters = Arc::new(Counters::new());
         Self {
-            forwarder: Forwarder::new(Arc::clone(&zones), cache, Arc::clone(&counters)),
+            forwarder: Forwarder::new(Arc::clone(&zones), &dns.cache, Arc::clone(&counters)),
             connections: Connections::new(Bounds::default()),
             zones,
             counters,
             updates: Mutex::new(Throttle::new(UPDATE_LINES)),
+            denials: Mutex::new(Throttle::new(DENIAL_LINES)),
+            transfers: Semaphore::new(TRANSFERS),
+            limits: (dns.access.rate_limit, dns.access.refusal_limit),
         }
     }
 
@@ -61,6 +75,17 @@ impl Service {
         &self.connections
     }
 
+    /// What may be sent over UDP; one for each listener.
+    pub(super) fn rate_limit(&self) -> RateLimit {
+        let (answers, refusals) = self.limits;
+        RateLimit::new(answers, refusals)
+    }
+
+    /// A permit for each zone on its way.
+    pub(super) fn transfers(&self) -> &Semaphore {
+        &self.transfers
+    }
+
     pub(super) fn forwarder(&self) -> &Forwarder {
         &self.forwarder
     }
@@ -72,18 +97,20 @@ impl Service {
             self.counters.count(Count::Received);
         }
         let client = Client { address: peer.ip(), transport };
-        let mut outcome = answer(&self.zones.current(), packet, client, &mut rand::rng());
+        let zones = self.zones.current();
+        let mut outcome = answer(&zones, packet, client, &mut rand::rng());
         if let Outcome::Forward(forward) = outcome {
             self.counters.count(Count::Forwarded);
             outcome = self.forwarder.recall(forward, client);
         }
         match &outcome {
+            Outcome::Reply(reply) if !zones.answers(peer.ip()) => self.denied(reply, peer),
             Outcome::Reply(reply) => self.log(reply, peer, transport),
             Outcome::Ignore(reason) => {
                 self.counters.count(Count::Ignored);
                 debug!(client = %peer, %reason, "ignored");
             }
-            Outcome::Forward(_) => {}
+            Outcome::Forward(_) | Outcome::Transfer(_) => {}
         }
         outcome
     }
@@ -106,6 +133,28 @@ impl Service {
         self.counters.count(Count::ForwardOverloaded);
         self.counters.count(Count::ServFail);
         forward.overloaded()
+    }
+
+    /// A whole zone is sent to a secondary, or as much of it as it took.
+    pub(super) fn transferred(&self, zone: &str, serial: u32, messages: usize, peer: SocketAddr) {
+        self.counters.count(Count::Transfer);
+        info!(secondary = %peer, zone, serial, messages, "zone transferred");
+    }
+
+    /// An answer is not sent, or not all of it.
+    pub(super) fn limited(&self) {
+        self.counters.count(Count::RateLimited);
+    }
+
+    fn denied(&self, reply: &Reply, peer: SocketAddr) {
+        self.counters.count(Count::Denied);
+        self.counters.count(Count::of_rcode(reply.metadata.response_code.into()));
+        let pass = self.denials.lock().unwrap_or_else(PoisonError::into_inner).pass();
+        if let Some(suppressed) = pass {
+            let name =
+                reply.question.as_ref().map(|question| tracing::field::display(&question.name));
+            info!(client = %peer, name, suppressed, "refused: the client is in no network that is answered");
+        }
     }
 
     fn log(&self, reply: &Reply, peer: SocketAddr, transport: Transport) {

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook_dns::{Outcome, Transport};
+use offhook_dns::{Outcome, Transfer, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -159,6 +159,10 @@ impl Client {
                         self.push(&answer);
                     }
                 }
+                Outcome::Transfer(transfer) => {
+                    any = true;
+                    self.transfer(*transfer).await?;
+                }
                 Outcome::Forward(forward) => {
                     any = true;
                     let (service, peer) = (Arc::clone(&self.service), self.peer);
@@ -175,6 +179,26 @@ impl Client {
         self.received.drain(..taken);
         self.flush().await?;
         Ok(any)
+    }
+
+    /// Sends a whole zone, a message at a time.
+    async fn transfer(&mut self, transfer: Transfer) -> io::Result<()> {
+        let service = Arc::clone(&self.service);
+        let Ok(_permit) = service.transfers().try_acquire() else {
+            if let Some(answer) = encoded(&transfer.failed(), self.peer) {
+                self.push(&answer);
+            }
+            return Ok(());
+        };
+        let (zone, serial) = (transfer.zone(), transfer.serial());
+        let mut messages = 0;
+        for message in transfer {
+            self.push(&message);
+            self.flush().await?;
+            messages += 1;
+        }
+        service.transferred(&zone, serial, messages, self.peer);
+        Ok(())
     }
 
     /// Puts one message in line. An answer of several messages is several of these, with a [`flush`](Self::flush)

@@ -71,8 +71,7 @@ impl Running {
         let address = bound.addresses().next().unwrap();
         let zones = super::publish(site);
         let (shutdown, told) = watch::channel(false);
-        let super::Server { task, handle } =
-            spawn(bound, Arc::clone(&zones), &site.dns.cache, told);
+        let super::Server { task, handle } = spawn(bound, Arc::clone(&zones), &site.dns, told);
         Self { address, zones, shutdown, task, handle }
     }
 

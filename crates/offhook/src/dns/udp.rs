@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use offhook_dns::{DIRECT_ROOM, Direct, Forward, Outcome, Reply, Transport};
+use offhook_dns::limit::{Kind, RateLimit, Verdict};
+use offhook_dns::{Client, DIRECT_ROOM, Direct, Forward, Outcome, Reply, Transport, Zones};
 use offhook_net::Exchanges;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -99,6 +100,8 @@ impl Listener {
         if let Err(error) = nix::sys::prctl::set_timerslack(1) {
             debug!(%error, "waits are not exact");
         }
+        let mut limit = self.service.rate_limit();
+        let start = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
             let received = match exchanges.receive(&self.socket) {
                 Ok(received) => received,
@@ -118,13 +121,32 @@ impl Listener {
             let in_detail = tracing::enabled!(tracing::Level::DEBUG);
             exchanges.serve(|request, peer, room| {
                 tally.received();
-                if !in_detail
-                    && let Some(answered) = direct.answer(&zones, request, peer.ip(), room)
-                {
-                    tally.answered(answered.rcode);
-                    return answered.length;
+                let answered = match in_detail {
+                    false => direct.answer(&zones, request, peer.ip(), room),
+                    true => None,
+                };
+                let length = match answered {
+                    Some(answered) => {
+                        tally.answered(answered.rcode);
+                        answered.length
+                    }
+                    None => self.answer(request, peer, room),
+                };
+                let client = Client { address: peer.ip(), transport: Transport::Udp };
+                let answer = room.get(..length).unwrap_or_default();
+                match limited(&mut limit, &zones, client, answer, start) {
+                    Verdict::Send => length,
+                    Verdict::Truncate => {
+                        self.service.limited();
+                        let is_refused = !zones.answers(peer.ip());
+                        let cut = offhook_dns::limit::truncated(request, client, is_refused);
+                        cut.map_or(0, |reply| put(&reply, peer, room))
+                    }
+                    Verdict::Drop => {
+                        self.service.limited();
+                        0
+                    }
                 }
-                self.answer(request, peer, room)
             });
             exchanges.send(&self.socket, |client, error| {
                 debug!(%client, %error, "cannot send an answer");
@@ -140,7 +162,8 @@ impl Listener {
     /// What the direct path does not answer; returns how many octets of `room` are to be sent.
     fn answer(&self, request: &[u8], peer: SocketAddr, room: &mut [u8]) -> usize {
         match self.service.decide(request, peer, Transport::Udp) {
-            Outcome::Ignore(_) => 0,
+            // Zones go over TCP only.
+            Outcome::Ignore(_) | Outcome::Transfer(_) => 0,
             Outcome::Reply(reply) => put(&reply, peer, room),
             Outcome::Forward(forward) => match self.forwards.try_send((forward, peer)) {
                 Ok(()) => 0,
@@ -148,6 +171,27 @@ impl Listener {
             },
         }
     }
+}
+
+/// What is to become of an answer.
+fn limited(
+    limit: &mut RateLimit,
+    zones: &Zones,
+    client: Client,
+    answer: &[u8],
+    start: Instant,
+) -> Verdict {
+    const REFUSED: u8 = 5;
+    let (Some(flags), Some(count)) = (answer.get(3), answer.get(6..8)) else {
+        return Verdict::Send;
+    };
+    let rcode = flags & 0x0f;
+    let is_refused = rcode == REFUSED && !zones.answers(client.address);
+    if !limit.counts(is_refused) {
+        return Verdict::Send;
+    }
+    let answers = count.try_into().map_or(0, u16::from_be_bytes);
+    limit.pass(start.elapsed(), client, Kind::of(rcode, answers), is_refused)
 }
 
 /// Writes a reply into `room`, and says how long it is.

@@ -27,7 +27,7 @@ impl Tcp {
         let mut bound = bound();
         let listener = Arc::new(bound.listeners.remove(0).tcp);
         let address = listener.local_addr().unwrap();
-        let service = Service::new(publish(site), &site.dns.cache).bounded(bounds);
+        let service = Service::new(publish(site), &site.dns).bounded(bounds);
         let service = Arc::new(service);
         let (shutdown, told) = watch::channel(false);
         tokio::spawn(crate::dns::tcp::serve(Arc::clone(&service), listener, told));
