@@ -155,6 +155,11 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// SIGHUP: the configuration is to be read again.
+    pub(crate) fn hang_up(&self) {
+        kill(self.pid(), Signal::SIGHUP).unwrap();
+    }
+
     /// SIGTERM; returns the exit code.
     pub(crate) fn terminate(self) -> Option<i32> {
         kill(self.pid(), Signal::SIGTERM).unwrap();

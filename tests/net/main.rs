@@ -31,6 +31,7 @@ mod probe;
 mod program;
 mod raw;
 mod relay;
+mod reload;
 mod shared;
 mod sip;
 mod storm;

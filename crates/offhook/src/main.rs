@@ -13,6 +13,7 @@ mod exit;
 mod health;
 mod leases;
 mod log;
+mod reload;
 mod run;
 mod status;
 mod tftp;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::cli::{LogFormat, RunArgs};
-use crate::{control, dhcp, dns, exit, health, log, tftp};
+use crate::{control, dhcp, dns, exit, health, log, reload, tftp};
 
 /// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
 /// with 1 when something it needs cannot be had.
@@ -36,7 +37,7 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
     };
     runtime.block_on(async {
         let Some(opened) = Opened::open(&site, args) else { return ExitCode::FAILURE };
-        opened.serve(site).await
+        opened.serve(site, &args.config.config).await
     })
 }
 
@@ -77,7 +78,15 @@ impl Opened {
         Some(Self { dhcp, dns, tftp, store, leases, control })
     }
 
-    async fn serve(self, site: Arc<Site>) -> ExitCode {
+    async fn serve(self, mut site: Arc<Site>, file: &Path) -> ExitCode {
+        // From now on it ends nothing.
+        let mut hangups = match signal(SignalKind::hangup()) {
+            Ok(hangups) => hangups,
+            Err(error) => {
+                error!(%error, "cannot wait for signals");
+                return ExitCode::FAILURE;
+            }
+        };
         let (shutdown, told) = watch::channel(false);
         let (died, mut deaths) = mpsc::unbounded_channel();
         let kept = self.leases.len();
@@ -122,9 +131,21 @@ impl Opened {
         info!(site = %site.name, zone = %site.zone, scopes = site.scopes.len(), leases = kept, "serving");
         notify(sd_notify::NotifyState::Ready);
 
-        let ended = tokio::select! {
-            stop = stop_signal() => stop,
-            dead = deaths.recv() => Err(format!("{} ended unasked", dead.unwrap_or("DHCP"))),
+        let stop = stop_signal();
+        tokio::pin!(stop);
+        let ended = loop {
+            tokio::select! {
+                stop = &mut stop => break stop,
+                dead = deaths.recv() => {
+                    break Err(format!("{} ended unasked", dead.unwrap_or("DHCP")));
+                }
+                _ = hangups.recv() => {
+                    notify(sd_notify::NotifyState::Reloading);
+                    // Whoever else is to go by it from then on is told here.
+                    site = reload::reload(file, site, &dhcp.handle()).await;
+                    notify(sd_notify::NotifyState::Ready);
+                }
+            }
         };
         notify(sd_notify::NotifyState::Stopping);
         let _ = shutdown.send(true);
@@ -167,7 +188,7 @@ fn no_control(error: &std::io::Error) {
     warn!(%error, "`offhook leases` and `offhook status` cannot ask this server: no control socket");
 }
 
-fn log_diagnostic(diagnostic: &Diagnostic) {
+pub(crate) fn log_diagnostic(diagnostic: &Diagnostic) {
     let Diagnostic { code, message, file, line, column, hint, .. } = diagnostic;
     let (code, hint) = (code.name(), hint.as_deref().unwrap_or_default());
     match diagnostic.severity {

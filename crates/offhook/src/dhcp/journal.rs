@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::slice::EscapeAscii;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use offhook_dhcp::{MessageType, NoReply, Reply, Trace};
 use offhook_model::{HardwareAddress, Lease, Site};
 use offhook_store::CommitError;
@@ -36,7 +37,8 @@ macro_rules! told {
 /// Writes the DHCP server's log lines.
 #[derive(Debug)]
 pub(super) struct Journal {
-    site: Arc<Site>,
+    /// What scopes and families are called; another one after a reload.
+    site: ArcSwap<Site>,
     counters: Arc<Counters>,
     offers: Mutex<Throttle>,
     refusals: Mutex<Throttle>,
@@ -49,7 +51,7 @@ impl Journal {
     pub(super) fn new(site: Arc<Site>, counters: Arc<Counters>) -> Self {
         let throttle = |per_second| Mutex::new(Throttle::new(per_second));
         Self {
-            site,
+            site: ArcSwap::new(site),
             counters,
             offers: throttle(OFFERS),
             refusals: throttle(STRANGERS),
@@ -57,6 +59,11 @@ impl Journal {
             malformed: throttle(STRANGERS),
             trouble: throttle(TROUBLE),
         }
+    }
+
+    /// Goes by another configuration from now on.
+    pub(super) fn set_site(&self, site: Arc<Site>) {
+        self.site.store(site);
     }
 
     /// A reply was sent.
@@ -82,7 +89,8 @@ impl Journal {
             Some(Some(unsaid)) => Some(unsaid).filter(|unsaid| *unsaid > 0),
             None => None,
         };
-        let client = self.client(trace);
+        let site = self.site.load();
+        let client = client(&site, trace);
         if !trace.dropped.is_empty() {
             let options = &trace.dropped;
             warn!(mac = %client.mac, ?options, "the client takes no message long enough for these options");
@@ -100,7 +108,8 @@ impl Journal {
     /// A RELEASE or DECLINE is durable.
     pub(super) fn taken(&self, trace: &Trace, ports: &Ports, link: usize) {
         let interface = ports.interface(link);
-        let client = self.client(trace);
+        let site = self.site.load();
+        let client = client(&site, trace);
         self.counters.count(match trace.message {
             Some(MessageType::Decline) => Count::Decline,
             _ => Count::Release,
@@ -136,7 +145,8 @@ impl Journal {
         source: SocketAddrV4,
     ) {
         let interface = ports.interface(link);
-        let client = self.client(trace);
+        let site = self.site.load();
+        let client = client(&site, trace);
         self.counters.silent(reason);
         let reason = reason.as_str();
         match trace.message {
@@ -206,19 +216,19 @@ impl Journal {
             warn!(%error, to = ?reply.to, interface, unsaid, "a DHCP reply could not be sent");
         }
     }
+}
 
-    fn client<'a>(&'a self, trace: &'a Trace) -> Client<'a> {
-        let scope = trace.scope.and_then(|id| self.site.scope(id));
-        let class = trace.class.and_then(|id| self.site.class(id));
-        Client {
-            mac: Known(trace.hardware),
-            ip: Known(trace.address),
-            scope: scope.map_or("-", |scope| scope.name.as_str()),
-            family: class.map_or("-", |class| class.name.as_str()),
-            known_by: trace.recognition.map_or("-", |by| by.as_str()),
-            host: Known(trace.host_name.as_deref().map(<[u8]>::escape_ascii)),
-            relay: Known(trace.relay),
-        }
+fn client<'a>(site: &'a Site, trace: &'a Trace) -> Client<'a> {
+    let scope = trace.scope.and_then(|id| site.scope(id));
+    let class = trace.class.and_then(|id| site.class(id));
+    Client {
+        mac: Known(trace.hardware),
+        ip: Known(trace.address),
+        scope: scope.map_or("-", |scope| scope.name.as_str()),
+        family: class.map_or("-", |class| class.name.as_str()),
+        known_by: trace.recognition.map_or("-", |by| by.as_str()),
+        host: Known(trace.host_name.as_deref().map(<[u8]>::escape_ascii)),
+        relay: Known(trace.relay),
     }
 }
 

@@ -71,6 +71,8 @@ impl StartError {
 pub(crate) struct Ports {
     sockets: Vec<DhcpSocket>,
     links: Vec<Port>,
+    /// Whether the one socket is on all interfaces.
+    everywhere: bool,
 }
 
 /// One address the server has on one interface.
@@ -86,6 +88,18 @@ struct Port {
 }
 
 impl Port {
+    /// What it is with another configuration: of the scope on its interface whose subnet its address is in, else of
+    /// one that is.
+    fn link_in(&self, site: &Site) -> Link {
+        let on_it = || {
+            let scopes = site.scope_ids();
+            scopes.filter(|(_, scope)| scope.interface.as_ref() == Some(&self.interface.name))
+        };
+        let address = self.link.address;
+        let own = on_it().find(|(_, scope)| scope.subnet.contains(address));
+        Link { scope: own.or_else(|| on_it().next()).map(|(id, _)| id), address }
+    }
+
     /// Whether an address is of the same subnet.
     fn is_near(&self, address: Ipv4Addr) -> bool {
         let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
@@ -134,12 +148,45 @@ impl Ports {
             }
         }
         links.extend(other_links(&links, everywhere));
-        if errors.is_empty() { Ok(Self { sockets, links }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { sockets, links, everywhere }) } else { Err(errors) }
     }
 
     /// The links as the core knows them, by place.
     pub(crate) fn links(&self) -> Vec<Link> {
         self.links.iter().map(|port| port.link).collect()
+    }
+
+    /// The same links for another configuration of the site.
+    ///
+    /// # Errors
+    /// What it needs of the machine that was not opened at the start, for people.
+    pub(crate) fn links_for(&self, site: &Site) -> Result<Vec<Link>, Vec<String>> {
+        let mut errors = Vec::new();
+        let links: Vec<_> = self.links.iter().map(|port| port.link_in(site)).collect();
+        for (id, scope) in site.scope_ids() {
+            let Some(interface) = &scope.interface else {
+                if !self.everywhere {
+                    let name = &scope.name;
+                    errors
+                        .push(format!("scope {name} is reached through relays only, as none was"));
+                }
+                continue;
+            };
+            let is_its = |port: &Port| {
+                port.interface.name == *interface
+                    && scope.subnet.contains(port.link.address)
+                    && port.frames.is_some()
+                    && self.sockets.get(port.socket).is_some()
+            };
+            let mut own = self.links.iter().zip(&links).filter(|(_, link)| link.scope == Some(id));
+            if !own.any(|(port, _)| is_its(port)) {
+                let Scope { name, subnet, .. } = scope;
+                errors.push(format!(
+                    "scope {name} is on {interface}, where nothing in {subnet} was listened on"
+                ));
+            }
+        }
+        if errors.is_empty() { Ok(links) } else { Err(errors) }
     }
 
     /// Logs where it listens.

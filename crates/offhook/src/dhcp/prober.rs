@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use offhook_dhcp::{Probe, ProbeKind, Reply, Trace};
+use offhook_dhcp::{Link, Probe, ProbeKind, Reply, Trace};
 use offhook_model::{Mac, Time};
 use offhook_net::{ArpSocket, EchoSocket};
 use tracing::{debug, warn};
@@ -25,8 +25,7 @@ pub(super) struct Prober {
 
 impl Prober {
     /// Sockets for what the site wants probed.
-    pub(super) fn open(ports: &Ports, site: &offhook_model::Site) -> Self {
-        let links = ports.links();
+    pub(super) fn open(ports: &Ports, links: &[Link], site: &offhook_model::Site) -> Self {
         let arp = links.iter().enumerate().map(|(link, port)| {
             let scope = site.scope(port.scope?).filter(|scope| scope.probe)?;
             // The first address of a scope is the one it is probed by.

@@ -206,6 +206,24 @@ impl Handle {
         self.ask(|answer| Question::Release { address, mac, answer }).await
     }
 
+    /// Has it serve another configuration of the site; what stands in the way when something does, and nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub(crate) async fn reload(
+        &self,
+        site: Arc<Site>,
+    ) -> Result<Result<(), Vec<String>>, NoAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        self.mailbox.post(Mail::Reload(site, sender));
+        // A million leases have to be looked at again.
+        match tokio::time::timeout(6 * PATIENCE, receiver).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer),
+        }
+    }
+
     async fn ask<T>(
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Question,

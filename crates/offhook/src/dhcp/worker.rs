@@ -8,6 +8,7 @@ use offhook_dhcp::{Arrival, ClockSet, Core, Decision, MessageType, Reply, Ticket
 use offhook_model::{LeaseWrite, Site, Time};
 use offhook_net::{Poller, Ready, Recovery, RecvBatch, recovery};
 use offhook_store::{Batch, Writer};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::backlog::{Backlog, Message};
@@ -48,6 +49,8 @@ pub(super) enum Mail {
     Failed(Vec<Ticket>),
     /// Somebody wants to know something, or to change it.
     Question(Question),
+    /// Serve another configuration of the site, if that takes no other sockets; else, what it would take.
+    Reload(Arc<Site>, oneshot::Sender<Result<(), Vec<String>>>),
     /// Finish.
     Stop,
 }
@@ -129,7 +132,7 @@ pub(super) fn run(
     let clock = Clock::start(offhook_dhcp::beginning(wall, &leases.kept));
     let ports = Arc::new(ports);
     let journal = Arc::new(journal);
-    let prober = Arc::new(Prober::open(&ports, &site));
+    let prober = Arc::new(Prober::open(&ports, &ports.links(), &site));
     let Leases { store, kept, names } = leases;
     let core = Core::new(site, ports.links(), kept, clock.now());
     let upkeep = Upkeep::new(&store);
@@ -146,45 +149,58 @@ pub(super) fn run(
         clock,
         ticked: clock.now(),
         backlog: Backlog::new(),
-        prober: Arc::clone(&prober),
+        prober,
         probed: Time::default(),
         waiting: Waiting::default(),
         storage_failed: false,
         upkeep,
     };
     let mut batch = RecvBatch::new();
-    let mut descriptors = ports.descriptors();
-    descriptors.extend(prober.descriptors());
     worker.probe();
-    loop {
-        if worker.backlog.is_empty() {
-            let ready =
-                poller.wait(&descriptors, Some(worker.patience())).unwrap_or_else(|error| {
-                    error!(%error, "waiting for DHCP sockets failed");
-                    std::thread::sleep(TICK);
-                    Ready::default()
-                });
-            worker.receive(&mut batch, |place| ready.is_readable(place));
-        } else {
-            worker.receive(&mut batch, |_| true);
-        }
-        // What a client sends after its ACK finds its lease settled: the mail was there first.
-        let go_on = worker.read_mail(&mail);
-        for _ in 0..STEP {
-            let Some(message) = worker.backlog.pop() else { break };
-            worker.message(message, Core::handle);
-        }
-        worker.probe();
-        worker.tick();
-        worker.rewrite();
-        if !go_on {
-            break;
-        }
-    }
+    while worker.serve(&poller, &mail, &mut batch) == Ended::Reloaded {}
     worker.writer.close();
 }
 
+/// Why the worker serves no longer with the sockets it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Reloaded,
+    Stopped,
+}
+
 impl Worker {
+    fn serve(&mut self, poller: &Poller, mail: &Receiver<Mail>, batch: &mut RecvBatch) -> Ended {
+        let (ports, prober) = (Arc::clone(&self.ports), Arc::clone(&self.prober));
+        let mut descriptors = ports.descriptors();
+        descriptors.extend(prober.descriptors());
+        loop {
+            if self.backlog.is_empty() {
+                let ready =
+                    poller.wait(&descriptors, Some(self.patience())).unwrap_or_else(|error| {
+                        error!(%error, "waiting for DHCP sockets failed");
+                        std::thread::sleep(TICK);
+                        Ready::default()
+                    });
+                self.receive(batch, |place| ready.is_readable(place));
+            } else {
+                self.receive(batch, |_| true);
+            }
+            // What a client sends after its ACK finds its lease settled: the mail was there first.
+            let ended = self.read_mail(mail);
+            for _ in 0..STEP {
+                let Some(message) = self.backlog.pop() else { break };
+                self.message(message, Core::handle);
+            }
+            self.probe();
+            self.tick();
+            self.rewrite();
+            match ended {
+                None => {}
+                Some(ended) => return ended,
+            }
+        }
+    }
+
     /// Empties the sockets into the backlog, as far as there is room.
     fn receive(&mut self, batch: &mut RecvBatch, is_readable: impl Fn(usize) -> bool) {
         let ports = Arc::clone(&self.ports);
@@ -214,8 +230,8 @@ impl Worker {
         }
     }
 
-    /// Handles everything in the mailbox; false when it is time to stop.
-    fn read_mail(&mut self, mail: &Receiver<Mail>) -> bool {
+    /// Handles everything in the mailbox.
+    fn read_mail(&mut self, mail: &Receiver<Mail>) -> Option<Ended> {
         loop {
             match mail.try_recv() {
                 Ok(Mail::Committed(tickets)) => {
@@ -238,10 +254,27 @@ impl Worker {
                         self.submit(writes, Pending { ticket, then: Then::Tell(asked) });
                     }
                 }
-                Ok(Mail::Stop) | Err(TryRecvError::Disconnected) => return false,
-                Err(TryRecvError::Empty) => return true,
+                Ok(Mail::Reload(site, answer)) => {
+                    let reloaded = self.reload(site);
+                    let is_reloaded = reloaded.is_ok();
+                    let _ = answer.send(reloaded);
+                    if is_reloaded {
+                        return Some(Ended::Reloaded);
+                    }
+                }
+                Ok(Mail::Stop) | Err(TryRecvError::Disconnected) => return Some(Ended::Stopped),
+                Err(TryRecvError::Empty) => return None,
             }
         }
+    }
+
+    /// Takes over another configuration, or changes nothing.
+    fn reload(&mut self, site: Arc<Site>) -> Result<(), Vec<String>> {
+        let links = self.ports.links_for(&site)?;
+        self.prober = Arc::new(Prober::open(&self.ports, &links, &site));
+        self.journal.set_site(Arc::clone(&site));
+        self.core.set_site(site, links, self.clock.now());
+        Ok(())
     }
 
     /// Sweeps what has run out, once a second however busy the wire is.

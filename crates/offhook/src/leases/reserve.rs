@@ -37,7 +37,7 @@ pub(super) fn reserve(
         append(file, &text)?;
         let phones = if blocks.len() == 1 { "phone" } else { "phones" };
         eprintln!(
-            "appended {} {phones} to {}; the server heeds that once it has read the file again",
+            "appended {} {phones} to {}; `systemctl reload offhook` has the server heed that",
             blocks.len(),
             file.display()
         );

@@ -1,0 +1,140 @@
+//! SIGHUP: the configuration is read again. All of it is taken over, or nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use offhook_config::Loaded;
+use offhook_model::{Origin, Site};
+use tracing::{error, info};
+
+use crate::dhcp;
+
+/// Reads `file` and has it served. What is served afterwards: the new site, or the one from before when the file has
+/// an error or says something that takes a restart.
+pub(crate) async fn reload(file: &Path, before: Arc<Site>, dhcp: &dhcp::Handle) -> Arc<Site> {
+    let path = file.to_owned();
+    let Ok(loaded) = tokio::task::spawn_blocking(move || offhook_config::load(&path)).await else {
+        error!("reading the configuration failed: the one from before stays in force");
+        return before;
+    };
+    let Loaded { site, diagnostics } = loaded;
+    diagnostics.iter().for_each(crate::run::log_diagnostic);
+    let Some(site) = site.map(Arc::new) else {
+        error!(file = %file.display(), "the configuration has errors: the one from before stays in force");
+        return before;
+    };
+    let fixed = takes_a_restart(&before, &site);
+    if !fixed.is_empty() {
+        refuse(&fixed.join(", "));
+        return before;
+    }
+    match dhcp.reload(Arc::clone(&site)).await {
+        Ok(Ok(())) => {
+            let (scopes, phones) = (site.scopes.len(), site.phones.len());
+            info!(site = %site.name, scopes, phones, "configuration taken over");
+            site
+        }
+        Ok(Err(reasons)) => {
+            refuse(&reasons.join("; "));
+            before
+        }
+        Err(dhcp::NoAnswer) => {
+            error!("the DHCP server does not answer: nobody knows which configuration is in force");
+            before
+        }
+    }
+}
+
+fn refuse(changed: &str) {
+    error!(
+        changed,
+        hint = "restart offhook: its leases are on disk, and phones do not notice",
+        "the new configuration takes a restart: the one from before stays in force"
+    );
+}
+
+/// What two configurations say differently that DNS and TFTP go by: they do not change it while they run.
+fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
+    // Whatever is added to a site, it is decided here whether DNS or TFTP goes by it.
+    let Site {
+        name: _,
+        zone,
+        dhcp: _,
+        dns,
+        tftp,
+        hosts,
+        switchovers,
+        proxies,
+        records,
+        scopes: _,
+        classes: _,
+        phones: _,
+        options: _,
+    } = &without_origins(one);
+    let other = without_origins(other);
+    let subnets =
+        |site: &Site| -> Vec<_> { site.scopes.iter().map(|scope| scope.subnet).collect() };
+    let parts = [
+        ("the zone", *zone == other.zone),
+        ("[dns]", *dns == other.dns),
+        ("[tftp]", *tftp == other.tftp),
+        ("[[host]]", *hosts == other.hosts),
+        ("[switchover]", *switchovers == other.switchovers),
+        ("[[proxy]]", *proxies == other.proxies),
+        ("DNS records", *records == other.records),
+        ("the subnets of scopes", subnets(one) == subnets(&other)),
+    ];
+    parts.into_iter().filter(|(_, is_same)| !is_same).map(|(part, _)| part).collect()
+}
+
+/// Which line something is on does not make it another thing.
+fn without_origins(site: &Site) -> Site {
+    let nowhere = Origin::default("");
+    let mut site = site.clone();
+    site.hosts.iter_mut().for_each(|host| host.origin = nowhere.clone());
+    site.switchovers.iter_mut().for_each(|switchover| switchover.origin = nowhere.clone());
+    site.proxies.iter_mut().for_each(|proxy| proxy.origin = nowhere.clone());
+    site.records.iter_mut().for_each(|record| record.origin = nowhere.clone());
+    site
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(text: &str) -> Site {
+        struct NoFiles;
+        impl offhook_config::Files for NoFiles {
+            fn list(&self, _: &Path) -> Option<Vec<String>> {
+                None
+            }
+        }
+        let now = offhook_model::Time::from_secs(1_783_000_000);
+        offhook_config::parse("lab.toml", Path::new(""), text, now, &NoFiles).site.unwrap()
+    }
+
+    const LAB: &str = include_str!("../../../config/lab.toml");
+
+    #[test]
+    fn what_only_dhcp_goes_by_takes_no_restart_wherever_it_stands() {
+        let moved = format!("\n\n{}\n[[phone]]\nmac = \"00:90:8f:12:34:56\"\n", LAB)
+            .replace("lease = \"8h\"", "lease = \"9h\"\nreserved_share = 0");
+        assert_ne!(site(&moved), site(LAB));
+        assert_eq!(takes_a_restart(&site(LAB), &site(&moved)), [""; 0]);
+    }
+
+    #[test]
+    fn what_dns_and_tftp_go_by_takes_one() {
+        for (from, to, part) in [
+            ("10.250.1.152", "10.250.1.153", "[[host]]"),
+            ("root = \"firmware\"", "root = \"images\"", "[tftp]"),
+            ("port = 8088", "port = 8089", "[switchover]"),
+            ("forward = {", "ttl = 60\nforward = {", "[dns]"),
+        ] {
+            let other = LAB.replace(from, to);
+            assert_ne!(other, LAB, "{from}");
+            let changed = takes_a_restart(&site(LAB), &site(&other));
+            assert!(changed.contains(&part), "{changed:?}");
+        }
+    }
+}
