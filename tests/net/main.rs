@@ -36,5 +36,6 @@ mod shared;
 mod sip;
 mod storm;
 mod tftp;
+mod tftp_images;
 mod tftp_settings;
 mod udhcpc;

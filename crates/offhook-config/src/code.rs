@@ -148,6 +148,10 @@ codes! {
     InventoryRow "inventory-row" "A row of a phone list that cannot be used"
     FirmwareRootMissing "firmware-root-missing" "The TFTP root does not exist"
     FirmwareMissing "firmware-missing" "A firmware image is not in the TFTP root"
+    FirmwareEmpty "firmware-empty" "A firmware image has nothing in it"
+    FirmwareTooLong "firmware-too-long" "A firmware image of more blocks than some phones can count"
+    FirmwareDigest "firmware-digest" "A firmware image is not what its digest says"
+    FirmwareSums "firmware-sums" "The list of digests in the TFTP root cannot be read"
     FirmwareAmbiguous "firmware-ambiguous" "Several files match a firmware image but for letter case"
 }
 

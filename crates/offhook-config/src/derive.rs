@@ -34,6 +34,7 @@ pub(crate) fn site(
             listen: *tftp.listen.value()?,
             root: base.join(tftp.root.value()?),
             limits: tftp.limits.clone(),
+            images: tftp.images(),
         })
     });
     Some(Site {

@@ -25,7 +25,7 @@ mod zone;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use offhook_model::{Site, Source, Time};
+use offhook_model::{Sha256, Site, Source, Time};
 use toml::de::{DeTable, DeValue};
 
 pub use code::Code;
@@ -62,6 +62,18 @@ pub trait Files {
         let _ = path;
         Err(std::io::ErrorKind::NotFound.into())
     }
+
+    /// The size of a firmware image; by default that is not known.
+    fn size(&self, path: &Path) -> Option<u64> {
+        let _ = path;
+        None
+    }
+
+    /// The digest of a firmware image; by default that is not known.
+    fn sha256(&self, path: &Path) -> Option<Sha256> {
+        let _ = path;
+        None
+    }
 }
 
 /// A file larger than this is no configuration: bytes.
@@ -70,6 +82,15 @@ const LARGEST: usize = 4 << 20;
 /// Reads the configuration at `path` and lists the TFTP root it names. A file that cannot be read is a
 /// diagnostic as any other.
 pub fn load(path: &Path) -> Loaded {
+    load_from(path, &OnDisk { digests: false })
+}
+
+/// As [`load`], and reads the firmware images of which a digest is stated: that may take seconds.
+pub fn inspect(path: &Path) -> Loaded {
+    load_from(path, &OnDisk { digests: true })
+}
+
+fn load_from(path: &Path, files: &OnDisk) -> Loaded {
     let label = path.display().to_string();
     let failed = |code, message: String, hint: &str| {
         let report = Report::new(Source::Config(label.as_str().into()), "");
@@ -93,7 +114,7 @@ pub fn load(path: &Path) -> Loaded {
     }
     let base = path.parent().unwrap_or(Path::new(""));
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(&label, base, text, now(), &OnDisk),
+        Ok(text) => parse(&label, base, text, now(), files),
         Err(error) => {
             let good =
                 String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
@@ -228,7 +249,10 @@ static CATALOGUE: LazyLock<Vec<ClassFacts>> =
     LazyLock::new(|| with_tree(Source::Catalogue, catalogue_toml(), read::read_classes).result);
 
 /// The file system itself.
-struct OnDisk;
+struct OnDisk {
+    /// Whether images are read for their digests.
+    digests: bool,
+}
 
 /// More files than any TFTP root has.
 const MOST_FILES: usize = 10_000;
@@ -236,6 +260,25 @@ const MOST_FILES: usize = 10_000;
 impl Files for OnDisk {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         read_file(path, inventory::LARGEST)
+    }
+
+    fn size(&self, path: &Path) -> Option<u64> {
+        Some(std::fs::metadata(path).ok()?.len())
+    }
+
+    fn sha256(&self, path: &Path) -> Option<Sha256> {
+        use std::io::Read as _;
+
+        use sha2::Digest as _;
+        let mut file = std::fs::File::open(path).ok().filter(|_| self.digests)?;
+        let (mut hash, mut buffer) = (sha2::Sha256::new(), vec![0; 256 << 10]);
+        loop {
+            match file.read(&mut buffer).ok()? {
+                0 => break,
+                count => hash.update(buffer.get(..count).unwrap_or_default()),
+            }
+        }
+        Some(Sha256(hash.finalize().into()))
     }
 
     fn list(&self, directory: &Path) -> Option<Vec<String>> {

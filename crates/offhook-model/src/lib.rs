@@ -7,6 +7,7 @@
 mod boot;
 mod class;
 mod client;
+mod digest;
 mod event;
 mod health;
 mod label;
@@ -26,6 +27,7 @@ pub mod registry;
 pub use boot::BootFields;
 pub use class::{BytesTest, Class, ClassId, Condition, Evidence, EvidenceKind, Phone, PhoneKey};
 pub use client::{ClientId, HardwareAddress};
+pub use digest::{ImageDigests, ParseSha256Error, Sha256};
 pub use event::Event;
 pub use health::{Health, Order, Probe};
 pub use label::{host_label, model_label};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 
 use crate::{
-    Class, ClassId, DomainName, Health, OptionRule, Order, Origin, Phone, Record, Scope, ScopeId,
-    TftpLimits,
+    Class, ClassId, DomainName, Health, ImageDigests, OptionRule, Order, Origin, Phone, Record,
+    Scope, ScopeId, TftpLimits,
 };
 
 /// A site: one configuration file, checked, with everything derived that can be.
@@ -250,6 +250,8 @@ pub struct Tftp {
     pub root: PathBuf,
     /// What it grants, and whom.
     pub limits: TftpLimits,
+    /// What its images are to be; a list in the root may say more.
+    pub images: ImageDigests,
 }
 
 /// A server with an address record and a PTR record for each of its addresses: `[[host]]`.

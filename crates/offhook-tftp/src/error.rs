@@ -59,6 +59,9 @@ pub enum Refusal {
     /// As many transfers as the server takes are under way.
     #[error("busy: too many transfers, try again later")]
     Busy,
+    /// The file is not the one that its digest says.
+    #[error("the file is damaged: its digest is not the one stated")]
+    Damaged,
     /// The server could not read the file, or open a socket to send it from.
     #[error("the server failed to read the file")]
     Failed,
@@ -74,7 +77,7 @@ impl Refusal {
             }
             Self::Mail | Self::UnknownMode | Self::Malformed => ErrorCode::IllegalOperation,
             Self::UnknownTransfer => ErrorCode::UnknownTransferId,
-            Self::Busy | Self::Failed => ErrorCode::NotDefined,
+            Self::Busy | Self::Damaged | Self::Failed => ErrorCode::NotDefined,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::exit;
 
 /// Prints the diagnostics of a configuration on stdout. Exits with 0 when it could run, with 78 when not.
 pub(crate) fn main(args: &CheckArgs) -> ExitCode {
-    let loaded = offhook_config::load(&args.config.config);
+    let loaded = offhook_config::inspect(&args.config.config);
     let text = match args.format {
         OutputFormat::Json => format!("{}\n", loaded.diagnostics.to_json()),
         OutputFormat::Text => loaded.diagnostics.render(std::io::stdout().is_terminal()),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use offhook_model::Source;
+use offhook_model::{ImageDigests, Source};
 
 use super::Context;
 use crate::report::{Problem, Span};
@@ -29,6 +29,8 @@ pub(super) fn check(context: &Context<'_>, base: &Path, files: &dyn Files) {
         by_lower.entry(name.to_lowercase()).or_default().push(name);
     }
 
+    let at = |name: &str| base.join(&root.value).join(name);
+    let mut used: Vec<(&Span, &str)> = Vec::new();
     // Images of the catalogue have no line in this file: the root is where they are missing.
     let mut missing: Vec<&str> = Vec::new();
     for class in context.classes() {
@@ -39,7 +41,8 @@ pub(super) fn check(context: &Context<'_>, base: &Path, files: &dyn Files) {
         match found {
             [] if own => missing_image(context, span, &[&file.value], &names),
             [] if !missing.contains(&file.value.as_str()) => missing.push(&file.value),
-            [] | [_] => {}
+            [] => {}
+            [name] => used.push((span, name)),
             several if several.contains(&file.value.as_str()) => {}
             several => context.report.push(
                 Problem::warning(
@@ -55,6 +58,98 @@ pub(super) fn check(context: &Context<'_>, base: &Path, files: &dyn Files) {
     if !missing.is_empty() {
         missing_image(context, &root.span, &missing, &names);
     }
+
+    let stated = context.facts.tftp.as_ref().map(|tftp| tftp.images.as_slice()).unwrap_or_default();
+    for (file, _) in stated {
+        match by_lower.get(&file.value.to_lowercase()).map_or(&[][..], Vec::as_slice) {
+            [] => missing_image(context, &file.span, &[&file.value], &names),
+            found => used.extend(found.iter().map(|name| (&file.span, *name))),
+        }
+    }
+    let sums = sums(context, &root.span, &at(SUMS), files);
+    let mut seen: Vec<&str> = Vec::new();
+    for (span, name) in used {
+        if !seen.contains(&name) {
+            seen.push(name);
+            size(context, span, name, files.size(&at(name)));
+        }
+    }
+    let of_sums = sums.0.iter().filter_map(|(file, _)| by_lower.get(&file.to_lowercase()));
+    let mut known: Vec<&str> = seen;
+    known.extend(of_sums.flatten().copied());
+    known.sort_unstable();
+    known.dedup();
+    for name in known {
+        let exact = stated.iter().find(|(file, _)| file.value == name);
+        let near = || stated.iter().find(|(file, _)| file.value.eq_ignore_ascii_case(name));
+        let (span, expected) = match (exact.or_else(near), sums.of(name)) {
+            (Some((file, digest)), _) => (&file.span, *digest),
+            (None, Some(digest)) => (&root.span, digest),
+            (None, None) => continue,
+        };
+        if let Some(actual) = files.sha256(&at(name)).filter(|actual| *actual != expected) {
+            context.report.push(
+                Problem::warning(Code::FirmwareDigest, span, format!("`{name}` is not the image it should be"))
+                    .label("refused to every phone")
+                    .hint(format!("its SHA-256 digest is {actual}, not {expected}: get it anew, or correct the digest")),
+            );
+        }
+    }
+}
+
+/// The list of digests in the root.
+const SUMS: &str = "SHA256SUMS";
+
+fn sums(context: &Context<'_>, span: &Span, path: &Path, files: &dyn Files) -> ImageDigests {
+    let bytes = match files.read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return ImageDigests::default();
+        }
+        Err(error) => {
+            context.report.push(
+                Problem::warning(Code::FirmwareSums, span, format!("cannot read {SUMS}: {error}"))
+                    .label("no image that is not named in `images` is served")
+                    .hint("check its permissions, or remove it"),
+            );
+            return ImageDigests::default();
+        }
+    };
+    let (sums, bad) = ImageDigests::from_sums(&String::from_utf8_lossy(&bytes));
+    if let Some(line) = bad.first() {
+        context.report.push(
+            Problem::warning(
+                Code::FirmwareSums,
+                span,
+                format!("line {line} of {SUMS} is no digest"),
+            )
+            .label(format!("{} such in all, ignored", bad.len()))
+            .hint("write the output of `sha256sum *.img` there"),
+        );
+    }
+    sums
+}
+
+/// Blocks of 512 bytes that numbers of 16 bits can count, the last of which is not full.
+const COUNTABLE: u64 = 65_535 * 512 - 1;
+
+fn size(context: &Context<'_>, span: &Span, name: &str, size: Option<u64>) {
+    let (code, message, label, hint) = match size {
+        Some(0) => (
+            Code::FirmwareEmpty,
+            format!("`{name}` is empty"),
+            "nothing in it",
+            "copy the image there again: a phone that is sent nothing does not recover",
+        ),
+        Some(size @ COUNTABLE..) if size > COUNTABLE => (
+            Code::FirmwareTooLong,
+            format!("`{name}` has {size} bytes: more than 65535 blocks of 512"),
+            "block numbers begin again",
+            "see whether its phones ask for larger blocks, and set `[tftp] rollover` to what they count on",
+        ),
+        _ => return,
+    };
+    context.report.push(Problem::warning(code, span, message).label(label).hint(hint));
 }
 
 fn missing_image(context: &Context<'_>, span: &Span, files: &[&str], names: &[String]) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use offhook_model::{DnsAccess, DnsCache, DnsNames, DomainName, TftpLimits};
+use offhook_model::{DnsAccess, DnsCache, DnsNames, DomainName, ImageDigests, Sha256, TftpLimits};
 
 use super::dns_cache;
 use crate::Code;
@@ -129,6 +129,8 @@ pub(crate) struct TftpFacts {
     pub(crate) listen: Field<SocketAddr>,
     pub(crate) root: Field<String>,
     pub(crate) limits: TftpLimits,
+    /// What images are to be, by name.
+    pub(crate) images: Vec<(Spanned<String>, Sha256)>,
 }
 
 impl TftpFacts {
@@ -145,8 +147,15 @@ impl TftpFacts {
         });
         let root = table.required("root", "\"firmware\"", Value::text);
         let limits = super::tftp::limits(table);
+        let images = super::tftp::images(table);
         table.finish();
-        Self { listen, root, limits }
+        Self { listen, root, limits, images }
+    }
+
+    /// What images are to be.
+    pub(crate) fn images(&self) -> ImageDigests {
+        let images = self.images.iter().map(|(name, digest)| (name.value.clone(), *digest));
+        ImageDigests(images.collect())
     }
 }
 

@@ -1,10 +1,11 @@
-//! `[tftp]`: what is granted, and whom.
+//! `[tftp]`: what is granted, and whom, and what images are to be.
 
 use ipnetwork::{IpNetwork, Ipv6Network};
-use offhook_model::TftpLimits;
+use offhook_model::{Sha256, TftpLimits};
 
 use super::network::non_empty;
 use crate::Code;
+use crate::report::Spanned;
 use crate::tree::{Table, Value};
 
 /// The names of code points: RFC 2474, 2597, 3246, 5865 and 8622.
@@ -109,4 +110,31 @@ fn network(value: &Value<'_>) -> Option<IpNetwork> {
             None
         }
     }
+}
+
+/// Digests by name.
+pub(super) fn images(table: &Table<'_>) -> Vec<(Spanned<String>, Sha256)> {
+    let images = table.field("images", |value| {
+        let table = value.table("[tftp] images")?;
+        let mut all = Vec::new();
+        for (name, value) in table.all() {
+            let Some(digest) = value.and_then(|value| digest(&value, name.value)) else { continue };
+            all.push((Spanned::new(name.value.to_owned(), name.span), digest));
+        }
+        Some(all)
+    });
+    images.into_value().unwrap_or_default()
+}
+
+fn digest(value: &Value<'_>, name: &str) -> Option<Sha256> {
+    let text = value.string_for("a string of 64 hex digits", None)?;
+    let digest = text.parse().ok();
+    if digest.is_none() {
+        value.bad(
+            Code::BadHex,
+            format!("`{text}` is not a SHA-256 digest"),
+            format!("write the 64 hex digits that `sha256sum {name}` prints"),
+        );
+    }
+    digest
 }

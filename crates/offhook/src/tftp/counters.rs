@@ -55,6 +55,8 @@ counts! {
     Illegal "refused-illegal"
     /// Requests beyond the number of transfers.
     Busy "refused-busy"
+    /// Requests for images whose digest is not the one stated.
+    Digest "refused-digest"
     /// Requests that failed because of this machine.
     Failed "refused-failed"
 }
@@ -71,6 +73,7 @@ impl From<Refusal> for Count {
             | Refusal::Malformed
             | Refusal::UnknownTransfer => Self::Illegal,
             Refusal::Busy => Self::Busy,
+            Refusal::Damaged => Self::Digest,
             Refusal::Failed => Self::Failed,
         }
     }

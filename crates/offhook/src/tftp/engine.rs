@@ -66,7 +66,7 @@ impl Engine {
     ) -> io::Result<Self> {
         let multiplexer = Multiplexer::new()?;
         multiplexer.add(listener.as_fd(), LISTENER)?;
-        let finder = Finder::new(root, settings.families.clone(), runtime, multiplexer.waker());
+        let finder = Finder::new(root, &settings, runtime, multiplexer.waker());
         let clients = Clients::new(&settings);
         Ok(Self {
             listener,

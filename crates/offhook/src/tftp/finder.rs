@@ -11,14 +11,15 @@ use offhook_net::Waker;
 use offhook_tftp::{BootFiles, NameError, Refusal, lookup};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::Key;
 use super::advice::Families;
+use super::digests::{Digests, Mismatch};
 use super::library::{Library, LibraryImage};
 use super::root::{OpenedFile, Root};
 use super::session::printable;
 use super::throttle::Throttle;
+use super::{Key, Settings};
 
 /// Lines a second about requests that are refused.
 const LINES_PER_SECOND: u32 = 20;
@@ -39,6 +40,7 @@ struct Shared {
     lookups: Semaphore,
     boot_files: BootFiles,
     families: Families,
+    digests: Digests,
     complaints: Complaints,
 }
 
@@ -83,6 +85,12 @@ impl Complaints {
         warn!(client = %peer, file, %reason, family, expected, hint, suppressed, "TFTP request refused");
     }
 
+    fn damaged(&self, name: &[u8], mismatch: Mismatch) {
+        if self.0.permit(Instant::now()).is_some() {
+            damaged(&printable(name), mismatch);
+        }
+    }
+
     /// Says that the listener's socket has an error.
     pub(super) fn cannot_receive(&self, error: &io::Error) {
         if self.0.permit(Instant::now()).is_some() {
@@ -93,16 +101,19 @@ impl Complaints {
 
 impl Finder {
     /// Looks below `root`, in tasks of `runtime`, and uses `waker` when it has found something.
-    pub(super) fn new(root: PathBuf, families: Families, runtime: Handle, waker: Waker) -> Self {
+    pub(super) fn new(root: PathBuf, settings: &Settings, runtime: Handle, waker: Waker) -> Self {
         let shared = Shared {
             root,
             library: Library::default(),
             lookups: Semaphore::new(LOOKUPS),
-            boot_files: families.boot_files(),
-            families,
+            boot_files: settings.families.boot_files(),
+            families: settings.families.clone(),
+            digests: Digests::new(settings.images.clone()),
             complaints: Complaints(Throttle::new(LINES_PER_SECOND)),
         };
-        Self { shared: Arc::new(shared), runtime, waker, done: channel() }
+        let shared = Arc::new(shared);
+        runtime.spawn(Arc::clone(&shared).check_all());
+        Self { shared, runtime, waker, done: channel() }
     }
 
     pub(super) fn complaints(&self) -> &Complaints {
@@ -126,6 +137,9 @@ impl Finder {
                 Some(reason @ Missing::Name(NameError::NotFound | NameError::Ambiguous)) => {
                     shared.complaints.missing(&shared, peer, &name, &reason).await;
                 }
+                Some(Missing::Digest(mismatch)) => {
+                    shared.complaints.damaged(&name, mismatch);
+                }
                 Some(reason) => shared.complaints.say(peer, &name, &reason),
                 None => {}
             }
@@ -138,20 +152,61 @@ impl Finder {
     }
 }
 
+/// Nothing is worse for a phone than the wrong firmware.
+fn damaged(file: &str, Mismatch { expected, actual }: Mismatch) {
+    error!(
+        file, %actual, %expected,
+        hint = "copy the image into the TFTP root again, or correct its digest",
+        "A FIRMWARE IMAGE IS NOT WHAT ITS DIGEST SAYS, and is refused to every phone"
+    );
+}
+
 impl Shared {
     async fn find(self: &Arc<Self>, name: &[u8]) -> Result<(Vec<u8>, LibraryImage), Missing> {
         let _permit = self.lookups.acquire().await;
-        let (shared, name) = (Arc::clone(self), Box::from(name));
-        let (path, opened) = tokio::task::spawn_blocking(move || shared.open(&name))
-            .await
-            .map_err(Missing::Task)??;
+        let (path, opened) = self.checked(name).await?;
         let image = self.library.image(opened).await.map_err(Missing::Unreadable)?;
         Ok((path, image))
     }
 
+    /// A file that is what it should be, as far as anything says so.
+    async fn checked(self: &Arc<Self>, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
+        let (shared, name) = (Arc::clone(self), Box::from(name));
+        let find = move || {
+            let (path, opened) = shared.open(&name)?;
+            let root = shared.root()?;
+            let expected = shared.digests.expected(&root, &path).map_err(Missing::Unreadable)?;
+            Ok((path, opened, expected))
+        };
+        let (path, opened, expected) =
+            tokio::task::spawn_blocking(find).await.map_err(Missing::Task)??;
+        if let Some(expected) = expected {
+            let checked = self.digests.check(&opened, expected).await;
+            checked.map_err(Missing::Unreadable)?.map_err(Missing::Digest)?;
+        }
+        Ok((path, opened))
+    }
+
+    /// Says of every image that should be another, before the first phone asks for it.
+    async fn check_all(self: Arc<Self>) {
+        let shared = Arc::clone(&self);
+        let names = tokio::task::spawn_blocking(move || {
+            shared.root().map(|root| shared.digests.names(&root)).unwrap_or_default()
+        });
+        for name in names.await.unwrap_or_default() {
+            if let Err(Missing::Digest(mismatch)) = self.checked(name.as_bytes()).await {
+                damaged(&name, mismatch);
+            }
+        }
+    }
+
+    fn root(&self) -> Result<Root, Missing> {
+        Root::open(&self.root)
+            .map_err(|error| Missing::Root(self.root.display().to_string(), error))
+    }
+
     fn open(&self, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
-        let root = Root::open(&self.root)
-            .map_err(|error| Missing::Root(self.root.display().to_string(), error))?;
+        let root = self.root()?;
         let found = lookup(name, &root).or_else(|error| match error {
             NameError::NotFound | NameError::Ambiguous => {
                 let spellings = self.boot_files.spellings(name);
@@ -170,6 +225,7 @@ enum Missing {
     Root(String, io::Error),
     Name(NameError),
     Unreadable(io::Error),
+    Digest(Mismatch),
     Task(tokio::task::JoinError),
 }
 
@@ -179,6 +235,9 @@ impl std::fmt::Display for Missing {
             Self::Root(path, error) => write!(f, "the TFTP root {path} cannot be opened: {error}"),
             Self::Name(error) => error.fmt(f),
             Self::Unreadable(error) => error.fmt(f),
+            Self::Digest(Mismatch { expected, actual }) => {
+                write!(f, "its SHA-256 digest is {actual}, not {expected}")
+            }
             Self::Task(error) => error.fmt(f),
         }
     }
@@ -189,6 +248,7 @@ impl From<&Missing> for Refusal {
         match missing {
             Missing::Root(..) => Self::NotFound,
             Missing::Name(error) => (*error).into(),
+            Missing::Digest(_) => Self::Damaged,
             Missing::Unreadable(_) | Missing::Task(_) => Self::Failed,
         }
     }

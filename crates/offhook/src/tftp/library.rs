@@ -105,7 +105,7 @@ fn read_whole(opened: &OpenedFile) -> io::Result<Box<[u8]>> {
 }
 
 /// Half of the old image and half of the new one would be worse than none.
-fn unchanged(file: &File, stamp: Stamp) -> io::Result<()> {
+pub(super) fn unchanged(file: &File, stamp: Stamp) -> io::Result<()> {
     let now = Stamp::of(&file.metadata()?);
     if now.same_content(&stamp) {
         Ok(())

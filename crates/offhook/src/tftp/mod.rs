@@ -9,6 +9,7 @@ mod access;
 mod advice;
 mod clients;
 mod counters;
+mod digests;
 mod engine;
 mod finder;
 mod library;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use crate::dhcp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use offhook_model::{Site, Tftp};
+use offhook_model::{ImageDigests, Site, Tftp};
 use offhook_tftp::{Limits, Rollover};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -63,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) access: Access,
     /// What phones there are, and what they are told of.
     families: Families,
+    /// What images are to be.
+    images: ImageDigests,
 }
 
 /// Which client, among those there are and were.
@@ -94,6 +97,7 @@ impl Default for Settings {
             dscp: 0,
             access: Access::default(),
             families: Families::default(),
+            images: ImageDigests::default(),
         }
     }
 }
@@ -120,6 +124,7 @@ impl Settings {
             dscp: stated.dscp,
             access: Access::new(site, stated),
             families: Families::new(site, Some(leases)),
+            images: tftp.images.clone(),
         }
     }
 }
