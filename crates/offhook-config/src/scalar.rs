@@ -36,8 +36,25 @@ impl Value<'_> {
         }
     }
 
-    /// `ADDRESS` or `ADDRESS:PORT`.
+    /// `ADDRESS` or `ADDRESS:PORT`, of this machine.
     pub(crate) fn listener(&self, port: u16) -> Option<SocketAddr> {
+        self.endpoint(port, "an address to listen on")
+    }
+
+    /// The same of a server that is asked.
+    pub(crate) fn upstream(&self, port: u16) -> Option<SocketAddr> {
+        let server = self.endpoint(port, "the address of a server to ask")?;
+        let ip = server.ip();
+        let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if !ip.is_unspecified() && !ip.is_multicast() && !broadcast {
+            return Some(server);
+        }
+        let message = format!("{ip} cannot be the address of a server to ask");
+        self.bad(Code::UnusableAddress, message, "write an address that a machine can have");
+        None
+    }
+
+    fn endpoint(&self, port: u16, what: &str) -> Option<SocketAddr> {
         let text = self.string_for("a string with an address", None)?;
         if let Ok(address) = text.parse::<IpAddr>() {
             return Some(SocketAddr::new(address, port));
@@ -58,7 +75,7 @@ impl Value<'_> {
             true => form(),
             false => parse_address(text).err().unwrap_or_else(form),
         };
-        self.bad(Code::BadListener, format!("`{text}` is not an address to listen on"), hint);
+        self.bad(Code::BadListener, format!("`{text}` is not {what}"), hint);
         None
     }
 

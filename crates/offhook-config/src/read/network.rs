@@ -102,7 +102,7 @@ fn forward(table: &Table<'_>) -> Vec<(Spanned<Option<DomainName>>, Vec<SocketAdd
             }
         };
         let Some(value) = value else { continue };
-        let servers = value.one_or_many(|item| item.listener(53));
+        let servers = value.one_or_many(|item| item.upstream(53));
         let Some(servers) = servers.and_then(|servers| non_empty(&value, servers)) else {
             continue;
         };

@@ -7,6 +7,7 @@ use offhook_model::{DomainName, Record, WireName};
 use super::token::{Lexer, Token};
 use super::{Base, Fault, RecordFacts, name, rdata, rtype, types};
 use crate::Code;
+use crate::read::read_non_empty;
 use crate::report::{Report, Span, Spanned};
 use crate::tree::{Field, Table, Value};
 
@@ -37,10 +38,11 @@ fn one(table: &Table<'_>, zone: &WireName, ttl: u32) -> Option<Vec<RecordFacts>>
     });
     let example = format!("\"{}\"", rdata::example(code.unwrap_or(types::CNAME)));
     let values = table.required("value", &example, |value| {
-        value.one_or_many(|item| {
+        let all = value.one_or_many(|item| {
             let text = item.string_for("a string with the record's data", None)?;
             reported(data(code?, text, zone), item)
-        })
+        })?;
+        read_non_empty(value, all)
     });
     let ttl = match table.field("ttl", |value| value.duration(0, i32::MAX as u64)) {
         Field::Good(ttl) => u32::try_from(ttl.value.as_secs()).ok(),
