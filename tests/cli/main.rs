@@ -27,9 +27,13 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn every_help_text_is_as_it_was_agreed() {
     insta::assert_snapshot!("help", stdout(&offhook(&["--help"])));
-    for command in ["run", "check", "demo", "families", "leases", "status"] {
+    for command in ["run", "check", "demo", "families", "firmware", "leases", "status"] {
         insta::assert_snapshot!(format!("help-{command}"), stdout(&offhook(&[command, "--help"])));
     }
+    insta::assert_snapshot!(
+        "help-firmware-list",
+        stdout(&offhook(&["firmware", "list", "--help"]))
+    );
     for command in ["release", "reserve"] {
         let help = stdout(&offhook(&["leases", command, "--help"]));
         insta::assert_snapshot!(format!("help-leases-{command}"), help);

@@ -79,3 +79,39 @@ fn check_warns_of_images_that_no_phone_should_be_sent() {
         assert!(printed.contains(told), "{told}:\n{printed}");
     }
 }
+
+#[test]
+fn firmware_list_shows_every_image_and_whose_it_is() {
+    let lab = lab("");
+    let image = noise(70_000);
+    lab.image("440HD.IMG", &image);
+    lab.image("405.img", b"damaged");
+    lab.image("notes.txt", b"a note");
+    let sums = format!("{}  440hd.img\n{}  405.img\n", digest(&image), digest(b"405"));
+    lab.image("SHA256SUMS", sums.as_bytes());
+    let list = |format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
+        command.args(["firmware", "list", "--format", format, "--config"]).arg(lab.config());
+        output(&mut command)
+    };
+    let json = list("json");
+    assert_eq!(json.status.code(), Some(1));
+    let listing: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let of = |name: &str| {
+        let mut images = listing["images"].as_array().unwrap().iter();
+        images.find(|image| image["name"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    let found = of("440HD.IMG");
+    assert_eq!((&found["state"], &found["size"]), (&"verified".into(), &70_000.into()));
+    assert_eq!(found["sha256"], digest(&image));
+    assert_eq!(found["families"], serde_json::json!(["440HD"]));
+    assert_eq!(of("405.img")["state"], "damaged");
+    assert_eq!(
+        (&of("notes.txt")["state"], &of("sip100.img")["state"]),
+        (&"there".into(), &"missing".into())
+    );
+    let text = said(&list("text"));
+    for told in ["440HD.IMG", "DAMAGED", "MISSING", &digest(&image)] {
+        assert!(text.contains(told), "{told}:\n{text}");
+    }
+}

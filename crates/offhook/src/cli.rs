@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::DemoArgs;
+use crate::firmware::FirmwareArgs;
 use crate::leases::LeasesArgs;
 use crate::status::StatusArgs;
 
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print the built-in catalogue of phone families
     Families,
+    /// List the firmware images: sizes, digests, and whose they are
+    Firmware(FirmwareArgs),
     /// List leases, give them back, or turn them into reservations
     ///
     /// Asks the running server or, when none runs, reads the leases it has left.

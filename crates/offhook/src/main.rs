@@ -10,6 +10,7 @@ mod demo;
 mod dhcp;
 mod dns;
 mod exit;
+mod firmware;
 mod health;
 mod leases;
 mod log;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Demo(args) => demo::main(args),
         Command::Families => exit::printed(offhook_config::catalogue_toml()),
+        Command::Firmware(args) => firmware::main(&args),
         Command::Leases(args) => leases::main(&args),
         Command::Status(args) => status::main(&args),
     }

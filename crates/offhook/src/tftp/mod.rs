@@ -35,6 +35,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info};
 
 pub(crate) use counters::{Count, Counters};
+pub(crate) use digests::SUMS;
 pub(crate) use listener::{Listener, bind};
 
 use access::Access;
