@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use hickory_proto::rr::RecordType;
 
+use crate::leases::Leased;
 use crate::name::suffixes;
 use crate::nodes::{Found, Node, RrSet};
 use crate::zones::{Zone, Zones};
@@ -18,7 +19,9 @@ const LONGEST: usize = 255;
 #[derive(Debug)]
 pub(crate) enum Lookup<'z, 'n> {
     /// The name exists, or a wildcard stands for it.
-    Node { zone: &'z Zone, node: Cow<'z, Node> },
+    Node { zone: &'z Zone, node: &'z Node },
+    /// The name exists for a lease's sake.
+    Lease { zone: &'z Zone, leased: Leased<'z> },
     /// The name does not exist, and no wildcard stands for it.
     Missing { zone: &'z Zone },
     /// The name is at or below a delegation: whom to ask instead.
@@ -40,15 +43,15 @@ impl Zones {
             return elsewhere;
         }
         match found {
-            Found::Node(node) => Lookup::Node { zone, node: Cow::Borrowed(node) },
+            Found::Node(node) => Lookup::Node { zone, node },
             Found::Missing { closest, encloser } => {
-                if let Some(node) = self.leases.find(wire) {
-                    return Lookup::Node { zone, node: Cow::Owned(node) };
+                if let Some(leased) = self.leases.find(wire) {
+                    return Lookup::Lease { zone, leased };
                 }
                 // RFC 4592 section 3.3.1: the source of synthesis is the `*` right below the closest encloser.
                 let wildcard = closest.wildcard && !self.is_below_a_lease(wire, encloser);
                 match wildcard.then(|| self.wildcard(encloser)).flatten() {
-                    Some(node) => Lookup::Node { zone, node: Cow::Borrowed(node) },
+                    Some(node) => Lookup::Node { zone, node },
                     None => Lookup::Missing { zone },
                 }
             }
@@ -60,7 +63,8 @@ impl Zones {
     /// delegation, where it is somebody else's.
     pub(crate) fn target(&self, wire: &[u8]) -> Option<Cow<'_, Node>> {
         match self.lookup(wire, 0) {
-            Lookup::Node { node, .. } => Some(node),
+            Lookup::Node { node, .. } => Some(Cow::Borrowed(node)),
+            Lookup::Lease { leased, .. } => Some(Cow::Owned(leased.node())),
             _ => None,
         }
     }

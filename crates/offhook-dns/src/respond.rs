@@ -62,13 +62,17 @@ impl<'z, 'r, O: Order> Respond<'z, 'r, O> {
         let mut visited: Vec<Vec<u8>> = Vec::new();
         loop {
             let alias = match self.zones.lookup(&key, self.qtype) {
-                Lookup::Node { zone, node } => match self.alias(&node, &name) {
+                Lookup::Node { zone, node } => match self.alias(node, &name) {
                     Some(target) => target,
                     None => {
-                        self.records_of(zone, &node, &name);
+                        self.records_of(zone, node, &name);
                         return End::Complete;
                     }
                 },
+                Lookup::Lease { zone, leased } => {
+                    self.records_of(zone, &leased.node(), &name);
+                    return End::Complete;
+                }
                 Lookup::Missing { zone } => {
                     self.reply.metadata.response_code = ResponseCode::NXDomain;
                     self.reply.authorities.push(zone.negative.clone());

@@ -168,8 +168,9 @@ impl Transfer {
         let (found, zone) = self.zones.find(&key);
         let own = self.zones.zones.get(self.zone)?;
         let is_ours = matches!(found, Found::Missing { .. }) && zone?.key == own.key;
-        let node =
+        let leased =
             (is_ours && !self.zones.is_taken(&key)).then(|| self.zones.leases.find(&key))??;
+        let node = leased.node();
         Some((key, node))
     }
 }

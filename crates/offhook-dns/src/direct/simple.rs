@@ -9,8 +9,9 @@ use rustc_hash::FxHashMap;
 
 use super::query::{Head, Plain, Writer};
 use super::{Answered, negative::Negative};
+use crate::leases::Leased;
 use crate::lookup::Lookup;
-use crate::name::NameKey;
+use crate::name::{NameKey, suffixes};
 use crate::nodes::{Node, RrSet};
 use crate::zones::{Zone, Zones};
 
@@ -42,7 +43,7 @@ impl Simple {
         }
         let head = Head { recursion_available, ..Head::default() };
         match zones.lookup(name, qtype) {
-            Lookup::Node { zone, node } => match record_set(&node, qtype) {
+            Lookup::Node { zone, node } => match record_set(node, qtype) {
                 Some(Some(set)) => {
                     let mut writer = query.start(Head { answers: 1, ..head }, room)?;
                     record(set, name, &mut writer)?;
@@ -51,6 +52,26 @@ impl Simple {
                 Some(None) => self.none(zones, zone, query, name, head, room),
                 None => None,
             },
+            Lookup::Lease { zone, leased } => {
+                let mut writer = query.start(Head { answers: 1, ..head }, room)?;
+                match (leased, RecordType::from(qtype)) {
+                    (Leased::Address { to, ttl }, RecordType::A) => {
+                        writer.record(RecordType::A, ttl, 4)?;
+                        writer.put(&to.octets())?;
+                    }
+                    (Leased::Name { label, zone, ttl }, RecordType::PTR) => {
+                        let length = 1 + label.len() + zone.len();
+                        let top = suffixes(zone).filter(|rest| rest.len() > 1).last()?;
+                        is_apart(top.get(1..top.len() - 1)?, name)?;
+                        writer.record(RecordType::PTR, ttl, length as u16)?;
+                        writer.put(&[label.len() as u8])?;
+                        writer.put(label.as_bytes())?;
+                        writer.put(zone)?;
+                    }
+                    _ => return self.none(zones, zone, query, name, head, room),
+                }
+                query.finish(writer)
+            }
             Lookup::Missing { zone } => {
                 let head = Head { rcode: ResponseCode::NXDomain.low(), ..head };
                 self.none(zones, zone, query, name, head, room)
@@ -103,11 +124,7 @@ fn record(set: &RrSet, name: &[u8], writer: &mut Writer<'_>) -> Option<()> {
             writer.put(&address.octets())
         }
         RData::PTR(target) => {
-            // With a last label in common there is something to compress.
-            let last = target.iter().next_back()?;
-            if name.strip_suffix(b"\0")?.ends_with(last) {
-                return None;
-            }
+            is_apart(target.iter().next_back()?, name)?;
             let length = target.iter().map(|label| label.len() + 1).sum::<usize>() + 1;
             writer.record(set.rtype, set.ttl, u16::try_from(length).ok()?)?;
             for label in target.iter() {
@@ -118,4 +135,10 @@ fn record(set: &RrSet, name: &[u8], writer: &mut Writer<'_>) -> Option<()> {
         }
         _ => None,
     }
+}
+
+/// None when a name with this last label has something in common with the name in the question, or may have: then
+/// there is something to compress.
+fn is_apart(last: &[u8], name: &[u8]) -> Option<()> {
+    (!name.strip_suffix(b"\0")?.ends_with(last)).then_some(())
 }

@@ -86,23 +86,27 @@ impl LeaseNames {
 
     /// What a name in lower-case wire form is, as far as leases make it exist. What the configuration has by this
     /// name comes first, and which zone it is in the caller knows.
-    pub(crate) fn find(&self, wire: &[u8]) -> Option<Node> {
+    pub(crate) fn find(&self, wire: &[u8]) -> Option<Leased<'_>> {
         if self.is_empty() {
             return None;
         }
         if let Some(label) = self.label(wire) {
-            let Target { to, ttl } = self.addresses.get(label)?;
-            return Some(node(*ttl, RData::A(A(*to))));
+            let target = self.addresses.get(label)?;
+            return Some(Leased::Address { to: target.to, ttl: target.ttl });
         }
-        match *reverse_octets(wire)?.as_slice() {
-            [a, b] => self.above(Octets::Two([a, b])),
-            [a, b, c] => self.above(Octets::Three([a, b, c])),
-            [a, b, c, d] => {
-                let Target { to, ttl } = self.labels.get(&Ipv4Addr::new(a, b, c, d))?;
-                Some(node(*ttl, RData::PTR(PTR(self.name(to)?))))
+        let (octets, count) = reverse_octets(wire)?;
+        let [a, b, c, _] = octets;
+        let above = match count {
+            2 => self.above.get(&Octets::Two([a, b])),
+            3 => self.above.get(&Octets::Three([a, b, c])),
+            4 => {
+                let target = self.labels.get(&Ipv4Addr::from(octets))?;
+                let (label, zone) = (&*target.to, self.zone.as_wire());
+                return Some(Leased::Name { label, zone, ttl: target.ttl });
             }
             _ => None,
-        }
+        };
+        above.map(|_| Leased::Above)
     }
 
     /// The zone that they are in.
@@ -120,11 +124,6 @@ impl LeaseNames {
         self.labels.iter().map(|(address, _)| *address)
     }
 
-    /// An empty non-terminal.
-    fn above(&self, octets: Octets) -> Option<Node> {
-        self.above.get(&octets).map(|_| Node::default())
-    }
-
     /// The label of a name one below the zone.
     fn label<'a>(&self, wire: &'a [u8]) -> Option<&'a str> {
         let (length, rest) = wire.split_first()?;
@@ -140,9 +139,32 @@ impl LeaseNames {
         // A label has at most 63 octets.
         [&[label.len() as u8], label.as_bytes(), self.zone.as_wire()].concat()
     }
+}
 
-    fn name(&self, label: &str) -> Option<Name> {
-        Name::read(&mut BinDecoder::new(&self.wire(label))).ok()
+/// What leases make of a name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Leased<'a> {
+    /// It has an address; TTL in seconds.
+    Address { to: Ipv4Addr, ttl: u32 },
+    /// It is that of an address, which has this label in this zone, in lower-case wire form; TTL in seconds.
+    Name { label: &'a str, zone: &'a [u8], ttl: u32 },
+    /// It is an empty non-terminal.
+    Above,
+}
+
+impl Leased<'_> {
+    /// The same as a name of the configuration would be.
+    pub(crate) fn node(self) -> Node {
+        match self {
+            Self::Address { to, ttl } => node(ttl, RData::A(A(to))),
+            Self::Name { label, zone, ttl } => {
+                let wire = [&[label.len() as u8], label.as_bytes(), zone].concat();
+                // A label and a zone that make a name, or they would not be there.
+                let name = Name::read(&mut BinDecoder::new(&wire)).unwrap_or_default();
+                node(ttl, RData::PTR(PTR(name)))
+            }
+            Self::Above => Node::default(),
+        }
     }
 }
 
@@ -153,23 +175,25 @@ fn node(ttl: u32, data: RData) -> Node {
     node
 }
 
-/// The octets that a reverse name has: as many as labels stand before `in-addr.arpa`, at most four. Numbers are
-/// written in one way only, without leading zeros.
-fn reverse_octets(wire: &[u8]) -> Option<Vec<u8>> {
+/// The octets of the address that a reverse name has, and how many of them: as many as labels stand before
+/// `in-addr.arpa`, at most four. Numbers are written in one way only, without leading zeros.
+fn reverse_octets(wire: &[u8]) -> Option<([u8; 4], usize)> {
     let mut rest = wire.strip_suffix(b"\x07in-addr\x04arpa\0")?;
-    let mut octets = Vec::with_capacity(4);
+    let (mut octets, mut count) = ([0; 4], 0);
     while let Some((length, after)) = rest.split_first() {
         let (digits, after) = after.split_at_checked(usize::from(*length))?;
         let digits = std::str::from_utf8(digits).ok()?;
-        if octets.len() == 4 || (digits.len() > 1 && digits.starts_with('0')) {
+        if digits.len() > 1 && digits.starts_with('0') {
             return None;
         }
         if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
             return None;
         }
-        octets.push(digits.parse().ok()?);
+        // The last octet comes first.
+        *octets.get_mut(count)? = digits.parse().ok()?;
+        count += 1;
         rest = after;
     }
-    octets.reverse();
-    Some(octets)
+    octets.get_mut(..count)?.reverse();
+    Some((octets, count))
 }

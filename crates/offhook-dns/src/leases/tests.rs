@@ -55,8 +55,8 @@ fn wire(name: &str) -> Vec<u8> {
 }
 
 /// The TTL and data of each set.
-fn records(node: Node) -> Vec<(u32, Vec<RData>)> {
-    node.rrsets.into_iter().map(|set| (set.ttl, set.data)).collect()
+fn records(leased: Leased<'_>) -> Vec<(u32, Vec<RData>)> {
+    leased.node().rrsets.into_iter().map(|set| (set.ttl, set.data)).collect()
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_name_is_remembered_for_a_third_of_a_short_lease() {
         short.expires = at(seconds);
         put(&mut book, 0, &short);
         let found = book.names().find(&wire("440hd-00908f000001.lab.voip."));
-        assert_eq!(found.unwrap().rrsets[0].ttl, ttl);
+        assert_eq!(found.unwrap().node().rrsets[0].ttl, ttl);
     }
 }
 

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use super::support::*;
 use crate::health::Ranking;
 use crate::order::EveryOrder;
-use crate::{Client, DIRECT_ROOM, Direct, Outcome, Transport, Zones, answer};
+use crate::{Client, DIRECT_ROOM, Direct, NameBook, NameRules, Outcome, Transport, Zones, answer};
 
 const INSIDE: &str = "10.250.1.20";
 const CLIENTS: [&str; 4] = [INSIDE, "192.0.2.9", "::1", "2001:db8::9"];
@@ -125,7 +125,15 @@ fn site() -> Site {
 }
 
 fn zones() -> Zones {
-    Zones::from_site(&site(), 7)
+    let mut zones = Zones::from_site(&site(), 7);
+    let rules = NameRules { models: true, hosts: true, ttl: 300 };
+    let mut book = NameBook::new(&name("lab.voip"), rules);
+    for (last, host) in [(20, "Desk"), (21, "hall_phone"), (22, "provision")] {
+        let lease = super::leases::lease([10, 250, 1, last], last, host);
+        book.put(super::leases::NOW, &lease, |wire| zones.is_taken(wire));
+    }
+    zones.set_lease_names(book.names().clone());
+    zones
 }
 
 #[test]
@@ -181,6 +189,13 @@ fn names() -> Vec<String> {
             "x.ns.sub.lab.voip",
             "x.moved.lab.voip",
             "there.moved.lab.voip",
+            "desk.lab.voip",
+            "x.desk.lab.voip",
+            "hall-phone.lab.voip",
+            "440hd-00908f000014.lab.voip",
+            "20.1.250.10.in-addr.arpa",
+            "22.1.250.10.in-addr.arpa",
+            "250.10.in-addr.arpa",
             "9.1.250.10.in-addr.arpa",
             "example.com",
             "pc.lab.local",
@@ -358,6 +373,25 @@ fn a_flood_of_names_does_not_push_out_what_was_learnt() {
         assert!(both.direct(&query, INSIDE).is_some());
     }
     assert_eq!(both.alike(&kept, INSIDE), 3);
+}
+
+#[test]
+fn there_is_nothing_to_learn_about_leases_and_names_that_are_not_there() {
+    let mut both = Both::new(zones());
+    for (name, qtype) in [
+        ("440hd-00908f000014.lab.voip", A),
+        ("DESK.lab.voip", A),
+        ("desk.lab.voip", AAAA),
+        ("20.1.250.10.in-addr.arpa", PTR),
+        ("20.1.250.10.in-addr.arpa", A),
+        ("nobody.lab.voip", A),
+        ("99.1.250.10.in-addr.arpa", PTR),
+        ("vm40ic1.lab.voip", A),
+        ("vm40ic1.lab.voip", SRV),
+    ] {
+        assert_eq!(both.alike(&Query::new(name, qtype).bytes(), INSIDE), 3, "{name} {qtype}");
+        assert_eq!(both.alike(&Query::new(name, qtype).opt(1232, 0x8000, b"").bytes(), INSIDE), 3);
+    }
 }
 
 #[test]

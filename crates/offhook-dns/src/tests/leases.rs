@@ -10,9 +10,9 @@ use offhook_model::{ClientId, HardwareAddress, Lease, LeaseState, Mac, Time};
 use super::support::*;
 use crate::{NameBook, NameRules, Zones};
 
-const NOW: Time = Time::from_secs(1_000_000);
+pub(super) const NOW: Time = Time::from_secs(1_000_000);
 
-fn lease(address: [u8; 4], mac: u8, host: &str) -> Lease {
+pub(super) fn lease(address: [u8; 4], mac: u8, host: &str) -> Lease {
     let hardware = HardwareAddress::from(Mac([0, 0x90, 0x8f, 0, 0, mac]));
     Lease {
         address: address.into(),
