@@ -204,3 +204,22 @@ fn the_log_says_what_a_phone_should_have_asked_for() {
     ask(&phone, "recovery.bin");
     server.wait_for_log(&["recovery.bin", "family 420HD, by its lease", "420hd.img"]);
 }
+
+#[test]
+fn the_files_of_option_67_are_those_of_the_configuration_in_force() {
+    let (lab, server, client) = office();
+    fs::create_dir(lab.dir.path().join("firmware/doors")).unwrap();
+    lab.image("doors/door.img", b"an image");
+    let ask = || exchange(&client, &[b"\0\x01tftpboot/door.img\0octet\0"]).remove(0);
+    assert_eq!(ask()[..4], *b"\0\x05\0\x01");
+    let class = "[[class]]\nname = \"Door\"\noui = \"00:00:5e\"\nfirmware = \"doors/door.img\"\n";
+    let text = fs::read_to_string(lab.config()).unwrap() + class;
+    fs::write(lab.config(), text).unwrap();
+    nix::sys::signal::kill(server.pid(), nix::sys::signal::Signal::SIGHUP).unwrap();
+    server.wait_for_log(&["configuration taken over"]);
+    // TFTP is told right after that line.
+    let deadline = std::time::Instant::now() + crate::lab::PATIENCE;
+    while ask() != b"\0\x03\0\x01an image" {
+        assert!(std::time::Instant::now() < deadline, "{}", server.log());
+    }
+}

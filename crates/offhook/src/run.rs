@@ -143,6 +143,9 @@ impl Opened {
                     notify(sd_notify::NotifyState::Reloading);
                     // Whoever else is to go by it from then on is told here.
                     site = reload::reload(file, site, &dhcp.handle()).await;
+                    if let Some(files) = &files {
+                        files.reload(&site);
+                    }
                     notify(sd_notify::NotifyState::Ready);
                 }
             }

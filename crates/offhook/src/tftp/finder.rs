@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use offhook_net::Waker;
-use offhook_tftp::{BootFiles, NameError, Refusal, lookup};
+use offhook_tftp::{NameError, Refusal, lookup};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
-use super::advice::Families;
+use super::advice::CurrentFamilies;
 use super::digests::{Digests, Mismatch};
 use super::library::{Library, LibraryImage};
 use super::root::{OpenedFile, Root};
@@ -38,8 +38,7 @@ struct Shared {
     root: PathBuf,
     library: Library,
     lookups: Semaphore,
-    boot_files: BootFiles,
-    families: Families,
+    families: CurrentFamilies,
     digests: Digests,
     complaints: Complaints,
 }
@@ -67,7 +66,7 @@ impl Complaints {
     async fn missing(&self, shared: &Arc<Shared>, peer: SocketAddr, name: &[u8], reason: &Missing) {
         let Some(suppressed) = self.0.permit(Instant::now()) else { return };
         let file = printable(name);
-        let Some(advice) = shared.families.advise(peer.ip(), name).await else {
+        let Some(advice) = shared.families.load_full().advise(peer.ip(), name).await else {
             warn!(client = %peer, file, %reason, suppressed, "TFTP request refused");
             return;
         };
@@ -106,8 +105,7 @@ impl Finder {
             root,
             library: Library::default(),
             lookups: Semaphore::new(LOOKUPS),
-            boot_files: settings.families.boot_files(),
-            families: settings.families.clone(),
+            families: Arc::clone(&settings.families),
             digests: Digests::new(settings.images.clone()),
             complaints: Complaints(Throttle::new(LINES_PER_SECOND)),
         };
@@ -209,7 +207,7 @@ impl Shared {
         let root = self.root()?;
         let found = lookup(name, &root).or_else(|error| match error {
             NameError::NotFound | NameError::Ambiguous => {
-                let spellings = self.boot_files.spellings(name);
+                let spellings = self.families.load().boot_files().spellings(name);
                 spellings.iter().find_map(|name| lookup(name, &root).ok()).ok_or(error)
             }
             _ => Err(error),

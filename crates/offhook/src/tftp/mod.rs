@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::dhcp;
+use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use offhook_model::{ImageDigests, Site, Tftp};
 use offhook_tftp::{Limits, Rollover};
@@ -38,8 +38,9 @@ pub(crate) use counters::{Count, Counters};
 pub(crate) use digests::SUMS;
 pub(crate) use listener::{Listener, bind};
 
+use crate::dhcp;
 use access::Access;
-use advice::Families;
+use advice::{CurrentFamilies, Families};
 use engine::Engine;
 
 /// How long to wait before the server is started again after it ended unasked.
@@ -64,7 +65,7 @@ pub(crate) struct Settings {
     /// Who is answered.
     pub(crate) access: Access,
     /// What phones there are, and what they are told of.
-    families: Families,
+    families: CurrentFamilies,
     /// What images are to be.
     images: ImageDigests,
 }
@@ -97,7 +98,7 @@ impl Default for Settings {
             whole_packets: true,
             dscp: 0,
             access: Access::default(),
-            families: Families::default(),
+            families: CurrentFamilies::default(),
             images: ImageDigests::default(),
         }
     }
@@ -124,7 +125,7 @@ impl Settings {
             whole_packets: !stated.fragment,
             dscp: stated.dscp,
             access: Access::new(site, stated),
-            families: Families::new(site, Some(leases)),
+            families: Arc::new(ArcSwap::from_pointee(Families::new(site, Some(leases)))),
             images: tftp.images.clone(),
         }
     }
@@ -137,6 +138,14 @@ pub(crate) struct Running {
     pub(crate) task: JoinHandle<()>,
     /// What it has done.
     pub(crate) counters: Arc<Counters>,
+    families: CurrentFamilies,
+}
+
+impl Running {
+    /// Goes by the classes and phones of another configuration from here on. The rest takes a restart.
+    pub(crate) fn reload(&self, site: &Site) {
+        self.families.store(Arc::new(self.families.load().renewed(site)));
+    }
 }
 
 /// Serves the files below the root of a site until `shutdown` says `true` or its sender is gone. Must be called inside the
@@ -164,6 +173,7 @@ pub(crate) fn spawn_with(
     info!(address = %listener.address(), root = %root.display(), "serving TFTP");
     let counters = Arc::new(Counters::default());
     let counted = Arc::clone(&counters);
+    let families = Arc::clone(&settings.families);
     let task = tokio::spawn(async move {
         while let Err(reason) = serve(&listener, &root, &settings, &counted, shutdown.clone()).await
         {
@@ -171,7 +181,7 @@ pub(crate) fn spawn_with(
             tokio::time::sleep(RESTART_PAUSE).await;
         }
     });
-    Running { task, counters }
+    Running { task, counters, families }
 }
 
 /// Serves until told to stop; an error is why it ended before.
