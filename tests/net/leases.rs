@@ -80,6 +80,11 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
     });
     let phone_mac = mac(1).to_string();
 
+    // Names follow a moment after the ACK.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while status(&lab)["dns"]["lease_names"].as_u64() < Some(5) {
+        assert!(Instant::now() < deadline, "{}", status(&lab));
+    }
     let all = list(&lab, &[]);
     let mut expected = [voice[0].as_str(), voice[1].as_str(), native.as_str()];
     expected.sort_unstable_by_key(|address| address.parse::<Ipv4Addr>().unwrap());
@@ -88,6 +93,7 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
     assert_eq!(phone["scope"], "voice");
     assert_eq!(phone["family"], "440HD");
     assert_eq!(phone["host_name"], "reception");
+    assert_eq!(phone["dns_name"], "reception.lab.voip");
     assert_eq!(phone["state"], "bound");
     assert_eq!(phone["client_id"], Value::Null);
     let remaining = phone["remaining_seconds"].as_u64().unwrap();
@@ -119,8 +125,9 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
     let csv = good(&offhook(&lab, &["leases", "--format", "csv"]));
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines.len(), 4, "{csv}");
-    assert!(lines[0].starts_with("address,mac,client_id,scope,family,host_name,state,"));
-    let start = format!("{},{phone_mac},,voice,440HD,reception,bound,", voice[0]);
+    assert!(lines[0].starts_with("address,mac,client_id,scope,family,host_name,dns_name,state,"));
+    let start =
+        format!("{},{phone_mac},,voice,440HD,reception,reception.lab.voip,bound,", voice[0]);
     assert!(lines.iter().any(|line| line.starts_with(&start)), "{csv}");
 
     // The same from the store, once the server is gone; nothing is left of its socket.
@@ -128,7 +135,11 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
     assert!(!lab.state().join("control.sock").exists());
     let without = |leases: &[Value]| {
         let mut leases = leases.to_vec();
-        leases.iter_mut().for_each(|lease| lease["remaining_seconds"] = Value::Null);
+        for lease in &mut leases {
+            // Nobody answers DNS then.
+            lease["dns_name"] = Value::Null;
+            lease["remaining_seconds"] = Value::Null;
+        }
         leases
     };
     let stored = offhook(&lab, &["leases", "--format", "json"]);

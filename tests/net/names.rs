@@ -283,6 +283,20 @@ fn a_name_goes_to_the_first_of_two_and_never_to_one_beside_a_server_s() {
             dig(&client, &format!("-x {impostor}")),
             format!("{}.", model("client", mac(3)))
         );
+        // RFC 4702: what a client is told of its name is so. S is 1, O is 2, N is 8.
+        let told = |n: u32, name: &str| {
+            let asked = [&[1, 0, 0], name.as_bytes()].concat();
+            let ack = card.lease(mac(n), n, &[(81, &asked)]);
+            (ack.option(81).unwrap()[0], ack.yiaddr().to_string())
+        };
+        for taken in ["desk", "vm40ic1.lab.voip", "pc.example.com"] {
+            assert_eq!(told(4, taken).0, 2 | 8, "{taken}");
+        }
+        let (flags, lobby) = told(5, "lobby");
+        assert_eq!(flags, 1);
+        becomes(&client, "lobby.lab.voip", &lobby);
+        assert_eq!(dig(&client, "pc.lab.voip"), "");
+
         offhook(&lab, &["leases", "release", &first]);
         becomes(&client, "desk.lab.voip", &second);
         assert_eq!(dig(&client, &format!("-x {second}")), "desk.lab.voip.");

@@ -134,6 +134,7 @@ codes! {
     UnspecifiedListener "unspecified-listener" "A listener on 0.0.0.0, which cannot be told to a phone"
     NonstandardPort "nonstandard-port" "A listener on a port that no phone asks"
     DnsUnreachable "dns-unreachable" "A scope whose clients cannot reach the DNS server"
+    ScopeNotAllowed "scope-not-allowed" "A scope whose clients the DNS server refuses to answer"
     TftpUnreachable "tftp-unreachable" "A scope whose phones cannot reach the TFTP server"
 
     // Classes, phones and firmware.

@@ -4,7 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use dhcproto::v4::MessageType;
-use offhook_model::{Event, Lease, LeaseState, LeaseWrite, Mac, PhoneKey, ScopeId, Site, Time};
+use offhook_model::{
+    Event, HardwareAddress, Lease, LeaseState, LeaseWrite, Mac, PhoneKey, ScopeId, Site, Time,
+    ZoneNames,
+};
 
 use crate::classify::Classifier;
 use crate::limit::Limits;
@@ -111,17 +114,30 @@ pub(crate) struct Setup {
     pub(crate) subnets: Subnets,
     pub(crate) classifier: Classifier,
     pub(crate) plans: Plans,
+    names: Option<Arc<dyn ZoneNames>>,
 }
 
 impl Setup {
-    fn new(site: Arc<Site>, links: Vec<Link>) -> Self {
+    fn new(site: Arc<Site>, links: Vec<Link>, names: Option<Arc<dyn ZoneNames>>) -> Self {
         Self {
             subnets: Subnets::new(&site),
             classifier: Classifier::new(&site),
             plans: Plans::new(&site),
             links,
             site,
+            names,
         }
+    }
+
+    /// Whether a label of the zone is not this client's to have.
+    pub(crate) fn is_taken(&self, label: &str, client: HardwareAddress) -> bool {
+        if let Some(names) = &self.names {
+            return names.is_taken(label, client);
+        }
+        let name = format!("{label}.{}", self.site.zone);
+        let hosts = self.site.hosts.iter().map(|host| &host.name);
+        let pairs = self.site.switchovers.iter().map(|pair| &pair.name);
+        hosts.chain(pairs).any(|taken| taken.as_str().eq_ignore_ascii_case(&name))
     }
 
     /// Whether the address is one of ours.
@@ -153,11 +169,16 @@ impl Core {
     /// A server for a site, with the leases the store has kept. `links` are the interfaces served. `now` is what
     /// [`crate::beginning`] says it is, and from there on what has elapsed since: it is not set when the wall clock is.
     pub fn new(site: Arc<Site>, links: Vec<Link>, leases: Vec<Lease>, now: Time) -> Self {
-        let setup = Setup::new(site, links);
+        let setup = Setup::new(site, links, None);
         let table = Table::new(&setup.site, &setup.subnets, leases, now);
         let limits = Limits::new(&setup.site.dhcp);
         let probes = Probes::new(&setup.site, &setup.links);
         Self { setup, table, limits, probes }
+    }
+
+    /// Goes by these names when clients are told whether they have theirs (RFC 4702), rather than by those of the hosts.
+    pub fn set_names(&mut self, names: Arc<dyn ZoneNames>) {
+        self.setup.names = Some(names);
     }
 
     /// Decides about one datagram. What it changes is provisional until the ticket is redeemed; nobody else is
@@ -265,7 +286,7 @@ impl Core {
     /// Takes over a new configuration. Leases and changes on their way to the store are kept; where addresses are
     /// given out differently, offers are forgotten.
     pub fn set_site(&mut self, site: Arc<Site>, links: Vec<Link>, _now: Time) {
-        self.setup = Setup::new(site, links);
+        self.setup = Setup::new(site, links, self.setup.names.take());
         self.table.set_site(&self.setup.site, &self.setup.subnets);
         self.limits.set(&self.setup.site.dhcp);
         self.probes = Probes::new(&self.setup.site, &self.setup.links);

@@ -23,7 +23,8 @@ pub(crate) fn configuration(
 ) -> (Reply, Vec<u8>) {
     let request = context.request;
     let plan = context.plan.as_ref();
-    let fqdn = terms.and_then(|_| fqdn(context));
+    let class = context.class_rules().map(|class| &*class.name);
+    let fqdn = terms.and_then(|_| fqdn::answer(context.setup, request, class));
     let mut fields = Vec::with_capacity(32);
     protocol(context, message, &mut fields);
     if let Some(terms) = terms {
@@ -93,17 +94,6 @@ fn protocol(context: &Context<'_>, message: MessageType, fields: &mut Vec<Field<
     fields.push(Field { code: code::MESSAGE_TYPE, value: number, rank: Rank::Protocol });
     let server = Value::from(context.server_id);
     fields.push(Field { code: code::SERVER_ID, value: server, rank: Rank::Protocol });
-}
-
-/// Option 81 for a client that sent one. One that leaves its name to us is called what the guide calls phones:
-/// model and hardware address.
-fn fqdn(context: &Context<'_>) -> Option<Vec<u8>> {
-    context.request.option(code::FQDN)?;
-    let class = context.class.and_then(|id| context.setup.site.class(id));
-    let name = class
-        .zip(context.request.header.hardware.mac())
-        .map(|(class, mac)| format!("{}-{}", class.name.to_ascii_lowercase(), mac.plain()));
-    fqdn::answer(&context.setup.site, context.request, name.as_deref())
 }
 
 /// The client identifier is echoed in every reply (RFC 6842).

@@ -9,6 +9,7 @@ use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use ipnetwork::Ipv4Network;
+use offhook_model::HardwareAddress;
 
 use crate::access::Access;
 use crate::leases::LeaseNames;
@@ -95,6 +96,12 @@ impl Zones {
     /// The names of leases.
     pub fn lease_names(&self) -> &LeaseNames {
         &self.leases
+    }
+
+    /// Whether the configuration or another client has the name of a label in the forward zone.
+    pub fn is_label_taken(&self, label: &str, client: HardwareAddress) -> bool {
+        let name = self.leases.wire(&label.to_ascii_lowercase());
+        self.is_taken(&name) || self.leases.is_anothers(label, client)
     }
 
     /// The same zones with other names of leases.

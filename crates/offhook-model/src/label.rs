@@ -1,5 +1,7 @@
 //! The names a client has in the voice zone: labels that follow from its lease.
 
+use std::fmt;
+
 use crate::{HardwareAddress, Lease};
 
 /// The longest label (RFC 1035, section 2.3.4).
@@ -13,8 +15,8 @@ const NOBODYS: [&str; 3] = ["isatap", "localhost", "wpad"];
 
 /// What can be a label of a host name (RFC 1123, section 2.1): runs of other bytes become a hyphen, none of them at
 /// an end, and what is longer than a label is cut. An underscore is none of these letters but stays: Polycom's own
-/// host names have one. `None` when nothing is left, or what is left is nobody's to have.
-pub fn host_label(name: &[u8]) -> Option<String> {
+/// host names have one. `None` when nothing is left.
+pub fn clean_label(name: &[u8]) -> Option<String> {
     let mut label = String::with_capacity(name.len().min(LONGEST));
     for byte in name {
         let allowed = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -32,8 +34,13 @@ pub fn host_label(name: &[u8]) -> Option<String> {
         }
     }
     label.truncate(label.trim_end_matches(['-', '_']).len());
-    let nobodys = NOBODYS.iter().any(|name| label.eq_ignore_ascii_case(name));
-    (!label.is_empty() && !nobodys).then_some(label)
+    (!label.is_empty()).then_some(label)
+}
+
+/// [`clean_label`], unless it is a name that no client may have in the zone.
+pub fn host_label(name: &[u8]) -> Option<String> {
+    let is_nobodys = |label: &String| NOBODYS.iter().any(|name| label.eq_ignore_ascii_case(name));
+    clean_label(name).filter(|label| !is_nobodys(label))
 }
 
 /// `<model>-<mac>`, lower case, as the guide calls phones: `440hd-001122334455`. The model is the name of the class,
@@ -43,7 +50,7 @@ pub fn model_label(class: Option<&str>, hardware: HardwareAddress) -> Option<Str
     if bytes.is_empty() {
         return None;
     }
-    let model = class.and_then(|class| host_label(class.as_bytes()));
+    let model = class.and_then(|class| clean_label(class.as_bytes()));
     let mut label = model.map_or(NO_MODEL.to_owned(), |model| model.replace('_', "-"));
     label.make_ascii_lowercase();
     let room = LONGEST - 1 - 2 * bytes.len();
@@ -56,6 +63,12 @@ pub fn model_label(class: Option<&str>, hardware: HardwareAddress) -> Option<Str
         }
     }
     Some(label)
+}
+
+/// What DNS knows of who has which name in the zone.
+pub trait ZoneNames: fmt::Debug + Send + Sync {
+    /// Whether the configuration or another client has the name of a label.
+    fn is_taken(&self, label: &str, client: HardwareAddress) -> bool;
 }
 
 impl Lease {

@@ -30,7 +30,7 @@ pub use client::{ClientId, HardwareAddress};
 pub use digest::{ImageDigests, ParseSha256Error, Sha256};
 pub use event::Event;
 pub use health::{Health, Order, Probe};
-pub use label::{host_label, model_label};
+pub use label::{ZoneNames, clean_label, host_label, model_label};
 pub use lease::{Lease, LeaseState, LeaseWrite};
 pub use mac::{Mac, ParseMacError};
 pub use name::{DomainName, ParseNameError};

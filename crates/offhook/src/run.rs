@@ -101,7 +101,12 @@ impl Opened {
                 return ExitCode::FAILURE;
             }
         };
-        let leases = dhcp::Leases { store: self.store, kept: self.leases, names: names.feed() };
+        let leases = dhcp::Leases {
+            store: self.store,
+            kept: self.leases,
+            names: names.feed(),
+            zone: Arc::clone(&zones),
+        };
         let dhcp = dhcp::Server::start(Arc::clone(&site), self.dhcp, leases, move || {
             let _ = died.send("DHCP");
         });

@@ -106,6 +106,8 @@ fn text(status: &Status) -> String {
     if !status.servers.is_empty() {
         let _ = writeln!(text, "{}\n", servers(&status.servers));
     }
+    let dns = &status.dns;
+    let _ = writeln!(text, "zone serial {}, {} names of leases", dns.serial, dns.lease_names);
     for upstream in &status.dns.upstreams {
         let _ = writeln!(text, "{}", upstream_line(upstream));
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnetwork::Ipv4Network;
 use offhook_model::{DomainName, Send};
 
 use super::Context;
@@ -30,6 +31,7 @@ pub(super) fn check(context: &Context<'_>) {
             unreachable(context, scope, &dns, Code::DnsUnreachable, "clients", "DNS", 6);
         }
     }
+    allowed(context, &dns);
     forward(context);
     for switchover in &facts.switchovers {
         let Some(hosts) = switchover.hosts.good() else { continue };
@@ -122,6 +124,34 @@ fn unreachable(
         .related(&first.span, format!("option {option}"))
         .hint("add a `router`, or listen on an address in this subnet"),
     );
+}
+
+/// Whose clients are told to ask us, and then refused.
+fn allowed(context: &Context<'_>, listeners: &[&Spanned<SocketAddr>]) {
+    let dns = &context.facts.dns;
+    let (Some(stated), Some(span)) = (&dns.access.allow, &dns.allow) else { return };
+    for scope in scopes_without_own(context.facts, 6).filter(|_| !listeners.is_empty()) {
+        let Some(subnet) = scope.subnet.good() else { continue };
+        let holds = |network: &Ipv4Network| {
+            network.contains(subnet.value.network()) && network.contains(subnet.value.broadcast())
+        };
+        if stated.iter().any(holds) {
+            continue;
+        }
+        let name = scope.name.value().map_or("?", String::as_str);
+        context.report.push(
+            Problem::warning(
+                Code::ScopeNotAllowed,
+                span,
+                format!(
+                    "clients in the scope `{name}` are told to ask this server, which refuses them"
+                ),
+            )
+            .label(format!("{} is in none of these networks", subnet.value))
+            .related(&subnet.span, "the subnet")
+            .hint(format!("add \"{}\", or leave `allow` out", subnet.value)),
+        );
+    }
 }
 
 fn forward(context: &Context<'_>) {

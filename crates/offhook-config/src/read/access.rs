@@ -1,9 +1,9 @@
 //! `[dns]`: what leases are called, and who is answered.
 
-use ipnetwork::Ipv4Network;
 use offhook_model::{DnsAccess, DnsNames};
 
 use super::network::non_empty;
+use crate::report::Span;
 use crate::tree::{Table, Value};
 
 /// What leases are called.
@@ -16,27 +16,27 @@ pub(super) fn names(table: &Table<'_>) -> DnsNames {
     }
 }
 
-/// Who is answered, and how often.
-pub(super) fn access(table: &Table<'_>) -> DnsAccess {
+/// Who is answered, and how often; and where it says whose questions are.
+pub(super) fn access(table: &Table<'_>) -> (DnsAccess, Option<Span>) {
     let default = DnsAccess::default();
     let limit = |key, default| {
         let limit = table.field(key, |value| value.integer::<u32>(0, 1_000_000));
         limit.into_value().unwrap_or(default)
     };
     // An empty list is an answer to nobody, and more likely a mistake.
-    let some = |key| {
-        let networks = table.field(key, |value| non_empty(value, value.one_or_many(network)?));
-        networks.into_value().map(|list| list.items.into_iter().map(|item| item.value).collect())
+    let networks = |key| {
+        let field = table.field(key, |value| non_empty(value, value.one_or_many(Value::network)?));
+        let span = field.good().filter(|list| list.value.complete).map(|list| list.span.clone());
+        let items = field.into_value().map(|list| list.items.into_iter().map(|item| item.value));
+        (items.map(Iterator::collect), span)
     };
-    DnsAccess {
-        allow: some("allow"),
-        allow_forward: some("allow_forward"),
-        transfer: some("transfer").unwrap_or(default.transfer),
+    let (allow, span) = networks("allow");
+    let access = DnsAccess {
+        allow,
+        allow_forward: networks("allow_forward").0,
+        transfer: networks("transfer").0.unwrap_or(default.transfer),
         rate_limit: limit("rate_limit", default.rate_limit),
         refusal_limit: limit("refusal_limit", default.refusal_limit),
-    }
-}
-
-fn network(value: &Value<'_>) -> Option<Ipv4Network> {
-    value.network()
+    };
+    (access, span)
 }

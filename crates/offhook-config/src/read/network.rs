@@ -21,6 +21,8 @@ pub(crate) struct DnsFacts {
     pub(crate) cache: DnsCache,
     pub(crate) names: DnsNames,
     pub(crate) access: DnsAccess,
+    /// Where the file says whose questions are answered.
+    pub(crate) allow: Option<Span>,
     pub(crate) naptr: bool,
     /// As they are named.
     pub(crate) zone_files: Field<List<String>>,
@@ -43,6 +45,7 @@ impl DnsFacts {
                 cache: DnsCache::default(),
                 names: DnsNames::default(),
                 access: DnsAccess::default(),
+                allow: None,
                 naptr: true,
                 zone_files: Field::Absent,
             };
@@ -55,7 +58,7 @@ impl DnsFacts {
         let negative = table.field("negative_ttl", |value| value.duration(1, 60)).into_value();
         let cache = dns_cache::read(&table);
         let names = super::access::names(&table);
-        let access = super::access::access(&table);
+        let (access, allow) = super::access::access(&table);
         let naptr = table.field("naptr", Value::boolean).into_value().unwrap_or(true);
         let zone_files =
             table.field("zone_file", |value| non_empty(value, value.one_or_many(Value::text)?));
@@ -68,6 +71,7 @@ impl DnsFacts {
             cache,
             names,
             access,
+            allow,
             naptr,
             zone_files,
         }

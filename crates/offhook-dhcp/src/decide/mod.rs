@@ -76,7 +76,7 @@ impl Context<'_> {
         self.setup.subnets.holding(address).filter(|scope| self.network.contains(scope))
     }
 
-    fn class_rules(&self) -> Option<&Class> {
+    pub(crate) fn class_rules(&self) -> Option<&Class> {
         self.class.and_then(|id| self.setup.site.class(id))
     }
 
@@ -105,7 +105,7 @@ impl Context<'_> {
             duration: self.times().duration(),
             scope_name: &self.scope_rules.name,
             class_name: self.class_rules().map(|class| &*class.name),
-            host_name: self.request.own_name(),
+            host_name: crate::fqdn::own_name(&self.setup.site.zone, self.request),
             keeps_class: !says(&CLASS),
             keeps_name: !says(&NAME),
             network: self.network,

@@ -1,5 +1,8 @@
 //! Option 81 (RFC 4702), and what a client is called.
 
+use std::sync::Arc;
+
+use offhook_model::{DnsNames, HardwareAddress, ZoneNames};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -52,8 +55,9 @@ fn a_partial_name_is_completed_in_the_encoding_it_came_in() {
         answer(E | S, b"\x04pc-7\x03LAB\x04voip"),
         (E | S, b"\x04pc-7\x03LAB\x04voip\x00".to_vec())
     );
+    // Deeper in the zone than leases have names.
     let two = b"\x02pc\x04desk\x03lab\x04voip\x00";
-    assert_eq!(answer(E | S, b"\x02pc\x04desk"), (E | S, two.to_vec()));
+    assert_eq!(answer(E | S, b"\x02pc\x04desk"), (E | N | O, two.to_vec()));
     for (name, told) in [
         ("pc-7", "pc-7.lab.voip"),
         ("pc-7\0", "pc-7.lab.voip"),
@@ -93,7 +97,8 @@ fn a_client_that_leaves_its_name_to_us_is_called_by_model_and_address() {
     let ack = server.lease(ON_VOICE, &phone);
     assert_eq!(ack.option(81), Some(&b"\x01\xff\xff440hd-001122334401.lab.voip"[..]));
     let pc = Message::discover(mac(2)).with(81, [S | E, 0, 0]);
-    assert_eq!(server.reply(ON_VOICE, &pc).option(81), Some(&[E | N | O, 255, 255][..]));
+    let ack = server.reply(ON_VOICE, &pc);
+    assert_eq!(ack.option(81), Some(&b"\x05\xff\xff\x13client-001122334402\x03lab\x04voip\0"[..]));
 }
 
 #[test]
@@ -111,12 +116,16 @@ fn option_81_is_answered_with_a_lease_only_and_only_when_sent() {
 #[test]
 fn a_lease_is_named_by_81_or_by_12_and_never_by_both() {
     type Bytes = Option<&'static [u8]>;
-    let cases: [(Bytes, Bytes, Bytes); 5] = [
+    let cases: [(Bytes, Bytes, Bytes); 9] = [
         (Some(b"twelve\0"), None, Some(b"twelve")),
         (Some(b"twelve"), Some(b"\x01\0\0eighty-one.lab.voip"), Some(b"eighty-one")),
         (Some(b"twelve"), Some(b"\x05\0\0\x03pc7"), Some(b"pc7")),
         (Some(b"twelve"), Some(b"\x08\0\0eighty-one"), None),
         (Some(b"twelve"), Some(b"\x01\0\0"), None),
+        (Some(b"twelve"), Some(b"\x01\0\0pc.example"), None),
+        (None, Some(b"\x01\0\0pc.desk.lab.voip"), None),
+        (None, Some(b"\x01\0\0--.pc-7.lab.voip"), Some(b"pc-7")),
+        (None, Some(b"\0\0\0pc 8.LAB.voip"), Some(b"pc 8")),
     ];
     for (twelve, eighty_one, named) in cases {
         let mut server = Server::lab();
@@ -175,6 +184,47 @@ proptest! {
             prop_assert!(*len > 0 || tail.is_empty());
             prop_assert!(tail[..usize::from(*len)].iter().all(allowed));
             rest = &tail[usize::from(*len)..];
+        }
+    }
+}
+
+/// `desk` belongs to client 9, everything else is free.
+#[derive(Debug)]
+struct Desk;
+
+impl ZoneNames for Desk {
+    fn is_taken(&self, label: &str, client: HardwareAddress) -> bool {
+        label.eq_ignore_ascii_case("desk") && client != mac(9).into()
+    }
+}
+
+#[test]
+fn nobody_is_told_to_have_a_name_that_dns_gives_to_another() {
+    let mut server = Server::lab();
+    server.core.set_names(Arc::new(Desk));
+    let mut told = |n, name: &[u8]| {
+        let asked = [&[S, 0, 0], name].concat();
+        let ack = server.lease(ON_VOICE, &Message::discover(mac(n)).with(81, asked));
+        ack.option(81).unwrap()[0]
+    };
+    assert_eq!(told(1, b"Desk"), N | O);
+    assert_eq!(told(9, b"desk.lab.voip"), S);
+    assert_eq!(told(2, b"lobby"), S);
+    assert_eq!(told(3, b"wpad"), N | O, "nobody's to have");
+}
+
+#[test]
+fn where_leases_have_no_names_nobody_is_told_to_have_one() {
+    for (leases, hosts, own, models) in
+        [(false, true, N | O, N | O), (true, false, N | O, S), (true, true, S, S)]
+    {
+        let mut lab = site();
+        lab.dns.names = DnsNames { leases, hosts };
+        let mut server = Server::new(lab);
+        for (n, name, flags) in [(1, &b"pc"[..], own), (2, b"", models)] {
+            let asked = [&[S, 0, 0], name].concat();
+            let ack = server.lease(ON_VOICE, &Message::discover(mac(n)).with(81, asked));
+            assert_eq!(ack.option(81).unwrap()[0], flags, "{leases} {hosts} {name:?}");
         }
     }
 }

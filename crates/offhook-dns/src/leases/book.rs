@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offhook_model::{DomainName, HardwareAddress, Lease, Time};
 
-use super::{LeaseNames, Octets, Target};
+use super::{LeaseNames, Octets, Target, fingerprint};
 
 /// The longest time that the name of a lease may be remembered: what is gone is soon gone everywhere.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -53,6 +53,12 @@ struct Holder {
     ttl: u32,
     /// What it claims, the best for its PTR record first.
     labels: Vec<Label>,
+}
+
+impl Holder {
+    fn target<T>(&self, to: T) -> Target<T> {
+        Target { to, ttl: self.ttl, fingerprint: fingerprint(self.hardware) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,7 +242,7 @@ impl NameBook {
     /// Gives a name to whom it belongs now.
     fn settle(&mut self, text: &Arc<str>) {
         let winner = self.claims.get(text).and_then(|claims| winner(claims));
-        let wanted = winner.and_then(|to| Some(Target { to, ttl: self.holders.get(&to)?.ttl }));
+        let wanted = winner.and_then(|to| Some(self.holders.get(&to)?.target(to)));
         let current = self.names.addresses.get(&**text).cloned();
         if wanted == current {
             return;
@@ -259,7 +265,7 @@ impl NameBook {
         };
         let wanted = self.holders.get(&address).and_then(|holder| {
             let label = holder.labels.iter().find(leads_here)?;
-            Some(Target { to: Arc::clone(&label.text), ttl: holder.ttl })
+            Some(holder.target(Arc::clone(&label.text)))
         });
         let current = self.names.labels.get(&address);
         if wanted.as_ref() == current {

@@ -7,13 +7,15 @@ mod book;
 mod tests;
 mod trie;
 
+use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{Name, RData};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
-use offhook_model::DomainName;
+use offhook_model::{DomainName, HardwareAddress};
+use rustc_hash::FxBuildHasher;
 
 use crate::name::{NameKey, wire_name};
 use crate::nodes::{Node, RrSet};
@@ -39,6 +41,8 @@ pub struct LeaseNames {
 struct Target<T> {
     to: T,
     ttl: u32,
+    /// Of the client's hardware address.
+    fingerprint: u32,
 }
 
 /// The first octets of an address.
@@ -82,6 +86,12 @@ impl LeaseNames {
     /// The address of a label in lower case.
     pub fn address_of(&self, label: &str) -> Option<Ipv4Addr> {
         self.addresses.get(label).map(|address| address.to)
+    }
+
+    /// Whether another client than this one has a label.
+    pub fn is_anothers(&self, label: &str, client: HardwareAddress) -> bool {
+        let held = self.addresses.get(label.to_ascii_lowercase().as_str());
+        held.is_some_and(|held| held.fingerprint != fingerprint(client))
     }
 
     /// What a name in lower-case wire form is, as far as leases make it exist. What the configuration has by this
@@ -166,6 +176,11 @@ impl Leased<'_> {
             Self::Above => Node::default(),
         }
     }
+}
+
+/// Tells clients apart, nearly always.
+fn fingerprint(client: HardwareAddress) -> u32 {
+    FxBuildHasher.hash_one(client) as u32
 }
 
 /// A name with one record.

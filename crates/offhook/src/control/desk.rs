@@ -48,7 +48,7 @@ impl From<io::Error> for Unanswered {
 pub(super) async fn answer(ask: Ask, servers: &Servers, to: &mut Writer) -> io::Result<()> {
     let dhcp = &servers.dhcp;
     let answered = match ask {
-        Ask::Leases(filter) => leases(&filter, dhcp, to).await,
+        Ask::Leases(filter) => leases(&filter, servers, to).await,
         Ask::Release { address, mac } => match dhcp.release(address, mac).await {
             Ok(released) => {
                 let now = Time::default();
@@ -74,7 +74,8 @@ pub(super) async fn answer(ask: Ask, servers: &Servers, to: &mut Writer) -> io::
 
 /// First which addresses, at a glance and four bytes each, then their leases by address: a page of them at a time,
 /// each only once the one before is with the client.
-async fn leases(filter: &Filter, dhcp: &Handle, to: &mut Writer) -> Result<(), Unanswered> {
+async fn leases(filter: &Filter, servers: &Servers, to: &mut Writer) -> Result<(), Unanswered> {
+    let Servers { dhcp, dns, .. } = servers;
     let addresses = match filter.address {
         Some(address) => vec![address],
         None => addresses(filter, dhcp).await?,
@@ -83,7 +84,11 @@ async fn leases(filter: &Filter, dhcp: &Handle, to: &mut Writer) -> Result<(), U
     for addresses in addresses.chunks(PAGE) {
         let page = dhcp.leases(addresses.to_vec()).await?;
         let wanted = page.leases.iter().filter(|lease| filter.matches(lease, page.now));
-        let leases: Vec<_> = wanted.map(|lease| LeaseRecord::new(lease, page.now)).collect();
+        let named = |lease| {
+            let record = LeaseRecord::new(lease, page.now);
+            LeaseRecord { dns_name: dns.lease_name(record.address), ..record }
+        };
+        let leases: Vec<_> = wanted.map(named).collect();
         if !leases.is_empty() {
             found = true;
             to.send(Reply::Leases { now: page.now.as_millis(), leases }).await?;
@@ -207,7 +212,13 @@ fn dns_status(dns: &dns::Handle) -> DnsStatus {
     });
     let mut upstreams: Vec<_> = upstreams.collect();
     upstreams.sort_by(|a, b| a.zone.cmp(&b.zone));
-    DnsStatus { counts, cached: dns.cached() as u64, upstreams }
+    DnsStatus {
+        counts,
+        serial: dns.serial(),
+        lease_names: dns.lease_names() as u64,
+        cached: dns.cached() as u64,
+        upstreams,
+    }
 }
 
 fn tftp_status(counters: &tftp::Counters) -> TftpStatus {

@@ -118,6 +118,9 @@ pub(crate) struct LeaseRecord {
     /// Option 12 as text; bytes that are none are escaped (`\xe9`), and nothing else: whoever prints it takes care of
     /// the rest, for clients write what they like.
     pub(crate) host_name: Option<String>,
+    /// What its address is called in DNS now.
+    #[serde(default)]
+    pub(crate) dns_name: Option<String>,
     pub(crate) state: State,
     /// When it was last acknowledged (or declined, or released); milliseconds since the Unix epoch.
     pub(crate) acknowledged: u64,
@@ -161,6 +164,7 @@ impl LeaseRecord {
             scope: lease.scope.to_string(),
             family: lease.class.as_deref().map(str::to_owned),
             host_name: lease.host_name.as_deref().map(text),
+            dns_name: None,
             state: match lease.state {
                 LeaseState::Bound if now < lease.expires => State::Bound,
                 LeaseState::Bound => State::Expired,
@@ -232,6 +236,10 @@ pub(crate) struct TftpStatus {
 pub(crate) struct DnsStatus {
     /// How often what happened since the start.
     pub(crate) counts: BTreeMap<String, u64>,
+    /// Of every zone now.
+    pub(crate) serial: u32,
+    /// Names that leases have now.
+    pub(crate) lease_names: u64,
     /// Answers of upstream servers in the cache.
     pub(crate) cached: u64,
     pub(crate) upstreams: Vec<UpstreamStatus>,

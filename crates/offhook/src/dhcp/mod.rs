@@ -20,7 +20,7 @@ use offhook_model::{Lease, Site};
 use offhook_net::Waker;
 use offhook_store::Store;
 
-use crate::dns::Feed;
+use crate::dns::{Feed, Publisher};
 pub(crate) use counters::{Count, Counters};
 use journal::Journal;
 pub(crate) use ports::Ports;
@@ -36,6 +36,8 @@ pub(crate) struct Leases {
     pub(crate) kept: Vec<Lease>,
     /// Is told what has become of leases once it is durable and the clients are answered.
     pub(crate) names: Feed,
+    /// Who has which name.
+    pub(crate) zone: Arc<Publisher>,
 }
 
 /// A running DHCP server.

@@ -133,8 +133,9 @@ pub(super) fn run(
     let ports = Arc::new(ports);
     let journal = Arc::new(journal);
     let prober = Arc::new(Prober::open(&ports, &ports.links(), &site));
-    let Leases { store, kept, names } = leases;
-    let core = Core::new(site, ports.links(), kept, clock.now());
+    let Leases { store, kept, names, zone } = leases;
+    let mut core = Core::new(site, ports.links(), kept, clock.now());
+    core.set_names(zone);
     let upkeep = Upkeep::new(&store);
     let writer = {
         let (ports, journal, names) = (Arc::clone(&ports), Arc::clone(&journal), names.clone());

@@ -61,6 +61,24 @@ impl Handle {
         self.service.counters()
     }
 
+    /// The serial of every zone.
+    pub(crate) fn serial(&self) -> u32 {
+        self.service.zones().serial()
+    }
+
+    /// How many names leases have.
+    pub(crate) fn lease_names(&self) -> usize {
+        self.service.zones().lease_names().len()
+    }
+
+    /// What an address is called because of its lease, without a dot at the end.
+    pub(crate) fn lease_name(&self, address: Ipv4Addr) -> Option<String> {
+        let zones = self.service.zones();
+        let label = zones.lease_names().label_of(address)?;
+        let zone = zones.apexes().next()?;
+        Some(format!("{label}.{}", zone.trim_end_matches('.')))
+    }
+
     /// Every upstream server, for which part of the name space, and what is known of it.
     pub(crate) fn upstreams(&self) -> Vec<(String, SocketAddr, Upstream)> {
         self.service.forwarder().upstreams()

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 use offhook_dns::Zones;
+use offhook_model::{HardwareAddress, ZoneNames};
 
 /// Serials that pass in a second, and the most changes of one: half of the circle of serials (RFC 1982) is more than
 /// a year.
@@ -53,6 +54,12 @@ impl Publisher {
         zones.set_serial(next_serial(before.serial(), clock));
         self.current.store(Arc::new(zones));
         true
+    }
+}
+
+impl ZoneNames for Publisher {
+    fn is_taken(&self, label: &str, client: HardwareAddress) -> bool {
+        self.current().is_label_taken(label, client)
     }
 }
 

@@ -144,6 +144,7 @@ mod tests {
                 "scope": "voice",
                 "family": "440HD",
                 "host_name": "reception",
+                "dns_name": "reception.lab.voip",
                 "state": "bound",
                 "acknowledged": "2026-11-20T21:58:59Z",
                 "expires": "2026-11-21T05:58:59Z",
@@ -159,8 +160,9 @@ mod tests {
         let odd = LeaseRecord { host_name: Some("a,\"b\"".to_owned()), family: None, ..record(20) };
         assert_eq!(
             printed(ListFormat::Csv, &[odd]),
-            "address,mac,client_id,scope,family,host_name,state,acknowledged,expires,remaining_seconds\n\
-             10.250.1.20,00:90:8f:12:34:14,,voice,,\"a,\"\"b\"\"\",bound,\
+            "address,mac,client_id,scope,family,host_name,dns_name,state,acknowledged,expires,\
+             remaining_seconds\n\
+             10.250.1.20,00:90:8f:12:34:14,,voice,,\"a,\"\"b\"\"\",reception.lab.voip,bound,\
              2026-11-20T21:58:59Z,2026-11-21T05:58:59Z,28739\n"
         );
         assert_eq!(printed(ListFormat::Csv, &[]).lines().count(), 1);

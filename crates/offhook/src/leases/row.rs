@@ -15,6 +15,7 @@ pub(super) struct Row {
     scope: String,
     family: Option<String>,
     host_name: Option<String>,
+    dns_name: Option<String>,
     state: &'static str,
     /// ISO 8601, UTC.
     acknowledged: String,
@@ -37,6 +38,7 @@ impl Row {
             scope: lease.scope,
             family: lease.family,
             host_name: lease.host_name,
+            dns_name: lease.dns_name,
         }
     }
 
@@ -63,13 +65,14 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// The names of [`Row`]'s fields.
-pub(super) const COLUMNS: [&str; 10] = [
+pub(super) const COLUMNS: [&str; 11] = [
     "address",
     "mac",
     "client_id",
     "scope",
     "family",
     "host_name",
+    "dns_name",
     "state",
     "acknowledged",
     "expires",
@@ -77,13 +80,14 @@ pub(super) const COLUMNS: [&str; 10] = [
 ];
 
 /// What the table has.
-pub(super) const TITLES: [&str; 10] = [
+pub(super) const TITLES: [&str; 11] = [
     "address",
     "MAC",
     "client id",
     "scope",
     "family",
     "host name",
+    "DNS name",
     "state",
     "acknowledged",
     "expires",
@@ -91,7 +95,7 @@ pub(super) const TITLES: [&str; 10] = [
 ];
 
 /// A lease for people; times are of `zone`.
-pub(super) fn cells(lease: LeaseRecord, now: u64, zone: &TimeZone) -> [String; 10] {
+pub(super) fn cells(lease: LeaseRecord, now: u64, zone: &TimeZone) -> [String; 11] {
     // Most clients with an identifier make it of their MAC address, which says nothing new.
     let plain = format!("01{}", lease.mac.replace(':', ""));
     let client_id = lease.client_id.filter(|id| *id != plain);
@@ -104,6 +108,7 @@ pub(super) fn cells(lease: LeaseRecord, now: u64, zone: &TimeZone) -> [String; 1
         lease.scope,
         lease.family.unwrap_or_default(),
         lease.host_name.as_deref().map(printable).unwrap_or_default(),
+        lease.dns_name.unwrap_or_default(),
         lease.state.as_str().to_owned(),
         local(lease.acknowledged, zone),
         local(lease.expires, zone),
@@ -155,6 +160,7 @@ pub(super) mod tests {
             scope: "voice".to_owned(),
             family: Some("440HD".to_owned()),
             host_name: Some("reception".to_owned()),
+            dns_name: Some("reception.lab.voip".to_owned()),
             state: State::Bound,
             acknowledged: NOW - 60_500,
             expires: NOW + 8 * 3_600_000 - 60_500,
@@ -168,9 +174,9 @@ pub(super) mod tests {
         assert_eq!(row.expires, "2026-11-21T05:58:59Z");
         assert_eq!(row.remaining_seconds, 8 * 3600 - 61);
         let cells = cells(record(20), NOW, &TimeZone::fixed(jiff::tz::offset(-5)));
-        assert_eq!(cells[7], "2026-11-20 16:58:59");
-        assert_eq!(cells[8], "2026-11-21 00:58:59");
-        assert_eq!(cells[9], "7h 58m");
+        assert_eq!(cells[8], "2026-11-20 16:58:59");
+        assert_eq!(cells[9], "2026-11-21 00:58:59");
+        assert_eq!(cells[10], "7h 58m");
     }
 
     #[test]
@@ -186,7 +192,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_over_has_nothing_left() {
         let over = LeaseRecord { expires: NOW - 1, state: State::Expired, ..record(20) };
-        assert_eq!(cells(over.clone(), NOW, &TimeZone::UTC)[9], "");
+        assert_eq!(cells(over.clone(), NOW, &TimeZone::UTC)[10], "");
         assert_eq!(Row::new(over, NOW).remaining_seconds, 0);
     }
 
