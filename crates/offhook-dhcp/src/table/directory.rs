@@ -146,15 +146,12 @@ impl<T: Held> Directory<T> {
             return None;
         };
         let old = std::mem::replace(self.slots.get_mut(slot)?, new);
-        // A renewal changes neither, most of the time.
         let is_same = old.key() == self.slots.get(slot)?.key();
         if let Some(key) = old.key().filter(|_| !is_same) {
             let hash = self.key_hash(key);
             self.by_client.remove(hash, slot);
         }
-        if !is_same || takes_key {
-            self.index(slot, takes_key);
-        }
+        self.index(slot, takes_key);
         Some(old)
     }
 
@@ -193,4 +190,104 @@ impl<T: Held> Directory<T> {
 /// Addresses follow one another, and nobody can choose which: a multiplication spreads them.
 fn address_hash(address: Ipv4Addr) -> u32 {
     (u64::from(address.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Something at an address, of a client or of nobody.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Thing(u8, Option<[u8; 1]>, usize);
+
+    impl Held for Thing {
+        fn address(&self) -> Ipv4Addr {
+            address(self.0)
+        }
+
+        fn key(&self) -> Option<Key<'_>> {
+            self.1.as_ref().map(key)
+        }
+    }
+
+    fn address(last: u8) -> Ipv4Addr {
+        // Some share a place among those found lately.
+        Ipv4Addr::from_bits(u32::from(last % 4) * LATELY as u32 + u32::from(last / 4))
+    }
+
+    fn key(client: &[u8; 1]) -> Key<'_> {
+        Key { scope: 0, htype: None, bytes: client }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Op {
+        Insert(u8, Option<[u8; 1]>),
+        Restore(u8, Option<[u8; 1]>),
+        Remove(u8),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let client = prop::option::of((0..5_u8).prop_map(|client| [client]));
+        let put = (0..12_u8, client);
+        prop_oneof![
+            4 => put.clone().prop_map(|(last, client)| Op::Insert(last, client)),
+            1 => put.prop_map(|(last, client)| Op::Restore(last, client)),
+            2 => (0..12_u8).prop_map(Op::Remove),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn things_are_found_by_their_address_and_by_who_had_one_last(
+            ops in prop::collection::vec(op(), 1..120),
+        ) {
+            let mut directory = Directory::new();
+            let mut things: HashMap<u8, Thing> = HashMap::new();
+            let mut found: HashMap<[u8; 1], u8> = HashMap::new();
+            for (number, op) in ops.into_iter().enumerate() {
+                let (last, new, takes_key) = match op {
+                    Op::Insert(last, client) => (last, Some(Thing(last, client, number)), true),
+                    Op::Restore(last, client) => (last, Some(Thing(last, client, number)), false),
+                    Op::Remove(last) => (last, None, false),
+                };
+                let old = match new.clone() {
+                    Some(thing) if takes_key => directory.insert(thing),
+                    Some(thing) => directory.restore(thing),
+                    None => directory.remove(address(last)),
+                };
+                prop_assert_eq!(&old, &things.remove(&last));
+                let stays = new.as_ref().and_then(|thing| thing.1);
+                found.retain(|client, at| *at != last || stays == Some(*client));
+                if let Some(thing) = new {
+                    if let Some(client) = thing.1 {
+                        let at = found.entry(client).or_insert(last);
+                        if takes_key {
+                            *at = last;
+                        }
+                    }
+                    things.insert(last, thing);
+                }
+                prop_assert_eq!(directory.len(), things.len());
+                for last in 0..12 {
+                    prop_assert_eq!(directory.at(address(last)), things.get(&last));
+                }
+                for client in 0..5 {
+                    let known = found.get(&[client]).and_then(|at| things.get(at));
+                    prop_assert_eq!(directory.of(key(&[client])), known);
+                }
+                let (some, mut next) = directory.page(0, 3);
+                let mut count = some.count();
+                while let Some(from) = next {
+                    let (some, after) = directory.page(from, 3);
+                    count += some.count();
+                    next = after;
+                }
+                prop_assert_eq!(count, things.len());
+            }
+        }
+    }
 }
