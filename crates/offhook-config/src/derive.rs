@@ -26,6 +26,8 @@ pub(crate) fn site(
     let zone = facts.site.zone.value()?.clone();
     let options = site_options(facts, report);
     let scopes = scopes(facts, catalogue, report)?;
+    let addresses =
+        scopes.iter().flat_map(|scope| &scope.pools).map(|pool| pool.range.count()).sum();
     let classes: Vec<_> = all_classes(facts, catalogue)
         .map(|class| self::class(class, facts, &options, &scopes, report))
         .collect();
@@ -51,7 +53,7 @@ pub(crate) fn site(
             ttl: facts.dns.ttl,
             negative_ttl: facts.dns.negative_ttl,
             cache: facts.dns.cache,
-            names: facts.dns.names,
+            names: facts.dns.names.resolve(addresses),
             access: facts.dns.access.clone(),
             naptr: facts.dns.naptr,
         },

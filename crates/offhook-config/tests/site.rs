@@ -420,3 +420,20 @@ fn the_defaults_that_the_reference_shows_are_those_of_the_program() {
     // The list beside it is part of the inventory.
     assert_eq!(site.phones.len(), 4);
 }
+
+#[test]
+fn leases_have_names_unless_there_are_very_many_addresses_or_the_file_says_so() {
+    let site = |pool: &str, dns: &str| {
+        let text = format!(
+            "[site]\nzone = \"lab.voip\"\n[dns]\nlisten = [\"10.0.0.1\"]\n{dns}\n\
+             [[scope]]\nname = \"voice\"\nvlan = 2\nsubnet = \"10.0.0.0/8\"\npools = [\"{pool}\"]\n"
+        );
+        let loaded = parse("offhook.toml", Path::new(""), &text, NOW, &Nothing);
+        loaded.site.unwrap_or_else(|| panic!("{}", loaded.diagnostics.render(false)))
+    };
+    let named = |pool, dns| site(pool, dns).dns.names.leases;
+    assert!(named("10.2.0.0-10.3.255.255", ""));
+    assert!(!named("10.2.0.0-10.4.0.0", ""));
+    assert!(named("10.2.0.0-10.4.0.0", "lease_names = true"));
+    assert!(!named("10.2.0.0-10.2.0.9", "lease_names = false"));
+}

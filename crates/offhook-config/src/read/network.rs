@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use offhook_model::{DnsAccess, DnsCache, DnsNames, DomainName, ImageDigests, Sha256, TftpLimits};
+use offhook_model::{DnsAccess, DnsCache, DomainName, ImageDigests, Sha256, TftpLimits};
 
+use super::access::NamesFacts;
 use super::dns_cache;
 use crate::Code;
 use crate::known::Offset;
@@ -19,7 +20,7 @@ pub(crate) struct DnsFacts {
     pub(crate) ttl: u32,
     pub(crate) negative_ttl: u32,
     pub(crate) cache: DnsCache,
-    pub(crate) names: DnsNames,
+    pub(crate) names: NamesFacts,
     pub(crate) access: DnsAccess,
     /// Where the file says whose questions are answered.
     pub(crate) allow: Option<Span>,
@@ -43,7 +44,7 @@ impl DnsFacts {
                 ttl: TTL,
                 negative_ttl: NEGATIVE_TTL,
                 cache: DnsCache::default(),
-                names: DnsNames::default(),
+                names: NamesFacts::default(),
                 access: DnsAccess::default(),
                 allow: None,
                 naptr: true,
