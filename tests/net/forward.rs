@@ -180,7 +180,7 @@ fn a_silent_server_is_passed_over_said_so_and_taken_back() {
     }
     let begun = Instant::now();
     assert_eq!(short(&client, "known.example A"), "192.0.2.2");
-    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let upstreams = status(&lab)["dns"]["upstreams"].clone();
     assert_eq!(upstreams[0]["server"], "10.250.1.201:53");
     assert!(upstreams[0]["silent_seconds"].is_u64() && upstreams[1]["silent_seconds"].is_null());
@@ -210,13 +210,14 @@ fn stale_answers_bridge_the_time_until_somebody_answers() {
         assert!(Instant::now() < deadline);
     }
     server.wait_for_log(&["upstream 10.250.1.201 does not answer"]);
-    for _ in 0..5 {
-        let begun = Instant::now();
+    // Each would take a second if the upstream were waited for.
+    let begun = Instant::now();
+    for _ in 0..10 {
         let whole = dig(&client, "short.example A");
         assert!(whole.contains("\t30\tIN\tA\t192.0.2.1"), "{whole}");
         assert!(whole.contains("EDE: 3 (Stale Answer)"), "{whole}");
-        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     }
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
     // What was never asked for fails, and soon, now that this is known.
     let begun = Instant::now();
     let failed = dig(&client, "www.example A");
