@@ -1,4 +1,4 @@
-//! dig, kdig, nslookup and nsupdate against the sample zone.
+//! dig, kdig, nslookup, delv and nsupdate against the sample zone.
 
 use std::collections::HashSet;
 use std::fs;
@@ -96,6 +96,18 @@ fn kdig_and_nslookup_agree() {
     assert!(printed.contains("10.250.1.151") && printed.contains("10.250.1.152"), "{printed}");
     let printed = run(client.command("nslookup").args(["10.250.1.152", "10.250.1.5"]));
     assert!(printed.contains("vm40ic2.lab.voip"), "{printed}");
+}
+
+#[test]
+fn delv_believes_what_a_zone_without_signatures_says() {
+    let (_lab, _server, client) = office();
+    let delv = |words: &str| {
+        run(client.command("delv").args(["@10.250.1.5", "-i"]).args(words.split(' ')))
+    };
+    let printed = delv("vm40ic2.lab.voip A");
+    assert!(printed.contains("10.250.1.152"), "{printed}");
+    let printed = delv("_sip._udp.lab.voip SRV");
+    assert!(printed.contains("vm40ic1.lab.voip.") && printed.contains("8060"), "{printed}");
 }
 
 #[test]
