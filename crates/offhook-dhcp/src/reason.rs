@@ -72,6 +72,8 @@ reasons! {
     ReservedShare = "reserved-share",
     /// An earlier change of this client's lease is not durable yet; it will ask again.
     Unsettled = "unsettled",
+    /// The client was given another address while its REQUEST waited for a probe.
+    Superseded = "superseded",
     /// A RELEASE or DECLINE from a client that does not hold the address.
     NotHolder = "not-holder",
     /// An INFORM that has no address to be answered to.

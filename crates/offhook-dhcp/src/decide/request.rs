@@ -47,6 +47,9 @@ pub(super) fn request(
     if table.is_unsettled_elsewhere(&asker, address) {
         return Outcome::Silence(NoReply::Unsettled);
     }
+    if context.waited && table.has_gone_on(context.now, &asker, address) {
+        return Outcome::Silence(NoReply::Superseded);
+    }
     match verdict(context, table, &asker, intent, address) {
         Ok(()) => {
             let now = context.now;

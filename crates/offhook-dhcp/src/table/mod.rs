@@ -299,6 +299,12 @@ impl Table {
         self.address_of(asker).is_some_and(|own| own != address && self.pending.is_changing(own))
     }
 
+    /// Whether a client that waited for an address has another one now, and waits no more.
+    pub(crate) fn has_gone_on(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> bool {
+        let own = self.address_of(asker).filter(|own| *own != address && self.is_live(now, *own));
+        own.is_some() && self.offers.asked_since(asker.scope.0, asker.client, address).is_none()
+    }
+
     /// Whether this server certainly decides about an address: it is leased, withheld or on its way to be, or this
     /// client had it from here.
     pub(crate) fn is_in_our_hands(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> bool {

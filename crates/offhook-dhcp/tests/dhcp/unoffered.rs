@@ -183,3 +183,18 @@ fn a_message_handed_over_again_is_not_counted_twice() {
     server.now = server.now + WAIT;
     assert_eq!(message_type(&server.resume(ON_VOICE, &selecting(1))), 5);
 }
+
+#[test]
+fn a_client_that_goes_on_with_what_it_has_while_its_request_for_another_waits_keeps_that() {
+    let mut server = probing();
+    let own = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    let other = Message::request(mac(1)).with(50, [10, 250, 1, 77]);
+    let other = other.with(54, VOICE_ADDRESS.octets()).bytes();
+    assert_eq!(server.decide(ON_VOICE, &other).reply, Err(NoReply::Probing));
+    let renewed = server.reply(ON_VOICE, &Message::request(mac(1)).using(own));
+    assert_eq!((renewed.message_type(), renewed.yiaddr()), (5, own));
+    server.now = server.now + WAIT;
+    assert_eq!(server.resume(ON_VOICE, &other).reply, Err(NoReply::Superseded));
+    let held: Vec<_> = server.disk.iter().map(|lease| lease.address).collect();
+    assert_eq!(held, [own]);
+}
