@@ -9,13 +9,16 @@ use offhook_model::{HardwareAddress, ZoneNames};
 
 /// Serials that pass in a second, and the most changes of one: half of the circle of serials (RFC 1982) is more than
 /// a year.
-const SERIALS: u128 = 64;
+const SERIALS: u64 = 64;
 
-/// 2024-01-01, so that serials are small for years to come; milliseconds since 1970.
-const EPOCH: u128 = 1_704_067_200_000;
+/// 2024-01-01, so that serials are small for years to come; nanoseconds since 1970.
+const EPOCH: u128 = 1_704_067_200_000_000_000;
 
 /// How long a serial lasts.
-const TICK: Duration = Duration::from_nanos(1_000_000_000 / SERIALS as u64);
+const TICK: Duration = Duration::from_nanos(1_000_000_000 / SERIALS);
+
+/// Serials by which the clock may be behind and is waited for: the steps of a clock that is being set right slowly.
+const AHEAD: u32 = 4;
 
 /// The zones being served. Readers never wait; changes are made one at a time, and each has a serial of its own.
 #[derive(Debug)]
@@ -46,11 +49,8 @@ impl Publisher {
         if !change(&mut zones) {
             return false;
         }
-        let mut clock = serial_of(SystemTime::now());
-        if clock == before.serial() {
-            std::thread::sleep(TICK);
-            clock = serial_of(SystemTime::now());
-        }
+        std::thread::sleep(wait(before.serial(), serial_of(SystemTime::now())));
+        let clock = serial_of(SystemTime::now());
         zones.set_serial(next_serial(before.serial(), clock));
         self.current.store(Arc::new(zones));
         true
@@ -71,10 +71,19 @@ fn next_serial(before: u32, clock: u32) -> u32 {
     if clock.wrapping_sub(next) < 1 << 31 { clock } else { next }
 }
 
+/// How long until the clock shows a later serial than `before`. A clock that is further behind was set back, and
+/// nobody waits for that.
+fn wait(before: u32, clock: u32) -> Duration {
+    match before.wrapping_sub(clock) {
+        ahead @ 0..AHEAD => TICK * (ahead + 1),
+        _ => Duration::ZERO,
+    }
+}
+
 fn serial_of(time: SystemTime) -> u32 {
-    let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     // What does not fit goes round, as serials do.
-    (millis.saturating_sub(EPOCH) * SERIALS / 1000) as u32
+    (since.saturating_sub(EPOCH) / TICK.as_nanos()) as u32
 }
 
 #[cfg(test)]
@@ -90,10 +99,27 @@ mod tests {
         assert_eq!(next_serial(100, 5000), 5000);
         assert_eq!(next_serial(u32::MAX, 3), 3, "round the circle by the clock");
         assert_eq!(next_serial(u32::MAX, u32::MAX - 5), 0, "round the circle by one");
-        let start = UNIX_EPOCH + Duration::from_millis(EPOCH as u64);
+        let start = UNIX_EPOCH + Duration::from_nanos(EPOCH as u64);
         assert_eq!(serial_of(start), 0);
-        assert_eq!(serial_of(start + TICK - Duration::from_millis(1)), 0);
+        assert_eq!(serial_of(start + TICK - Duration::from_nanos(1)), 0);
+        assert_eq!(serial_of(start + TICK), 1);
         assert_eq!(serial_of(start + Duration::from_secs(3600)), 3600 * 64);
+    }
+
+    #[test]
+    fn after_the_wait_the_clock_shows_a_later_serial_wherever_in_its_tick_it_was() {
+        let start = UNIX_EPOCH + Duration::from_nanos(EPOCH as u64) + Duration::from_secs(9);
+        for microseconds in 0..20_000 {
+            let now = start + Duration::from_micros(microseconds);
+            let clock = serial_of(now);
+            for ahead in 0..AHEAD {
+                let before = clock.wrapping_add(ahead);
+                assert!(serial_of(now + wait(before, clock)) > before);
+            }
+        }
+        assert_eq!(wait(99, 100), Duration::ZERO, "a serial that is over already");
+        assert_eq!(wait(100 + AHEAD, 100), Duration::ZERO, "a clock set back");
+        assert_eq!(wait(1, u32::MAX), TICK * 3, "round the circle");
     }
 
     #[test]
@@ -107,7 +133,7 @@ mod tests {
             assert!(serial.wrapping_sub(before) < 1 << 31 && serial != before);
             before = serial;
         }
-        std::thread::sleep(TICK);
+        std::thread::sleep(wait(before, serial_of(SystemTime::now())));
         assert!(serial_of(SystemTime::now()).wrapping_sub(before).wrapping_sub(1) < 1 << 31);
     }
 }
