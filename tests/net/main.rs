@@ -39,3 +39,4 @@ mod tftp;
 mod tftp_images;
 mod tftp_settings;
 mod udhcpc;
+mod upstream;

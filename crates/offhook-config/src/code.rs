@@ -153,6 +153,12 @@ codes! {
     FirmwareTooLong "firmware-too-long" "A firmware image of more blocks than some phones can count"
     FirmwareDigest "firmware-digest" "A firmware image is not what its digest says"
     FirmwareSums "firmware-sums" "The list of digests in the TFTP root cannot be read"
+    BadUpstream "bad-upstream" "Not a URL that images can be fetched from"
+    BadSize "bad-size" "Not a size"
+    UpstreamUnresolvable "upstream-unresolvable" "The host that images are fetched from has no address"
+    UpstreamUnused "upstream-unused" "A key about fetching images that does nothing"
+    UpstreamCa "upstream-ca" "The certificates for fetching images cannot be read"
+    UpstreamSizes "upstream-sizes" "Images may be larger than the cache for them"
     FirmwareAmbiguous "firmware-ambiguous" "Several files match a firmware image but for letter case"
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn site(
             root: base.join(tftp.root.value()?),
             limits: tftp.limits.clone(),
             images: tftp.images(),
+            upstream: tftp.upstream.as_ref().map(|it| it.resolve(base)),
         })
     });
     Some(Site {

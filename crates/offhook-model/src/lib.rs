@@ -21,6 +21,7 @@ mod scope;
 mod site;
 mod tftp;
 mod time;
+mod upstream;
 
 pub mod registry;
 
@@ -44,3 +45,4 @@ pub use site::{
 };
 pub use tftp::TftpLimits;
 pub use time::Time;
+pub use upstream::{Upstream, UpstreamUrl, matches_pattern};

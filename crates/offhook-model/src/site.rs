@@ -10,7 +10,7 @@ use ipnetwork::Ipv4Network;
 
 use crate::{
     Class, ClassId, DomainName, Health, ImageDigests, OptionRule, Order, Origin, Phone, Record,
-    Scope, ScopeId, TftpLimits,
+    Scope, ScopeId, TftpLimits, Upstream,
 };
 
 /// A site: one configuration file, checked, with everything derived that can be.
@@ -252,6 +252,8 @@ pub struct Tftp {
     pub limits: TftpLimits,
     /// What its images are to be; a list in the root may say more.
     pub images: ImageDigests,
+    /// Where it has files from that are not in the root.
+    pub upstream: Option<Upstream>,
 }
 
 /// A server with an address record and a PTR record for each of its addresses: `[[host]]`.

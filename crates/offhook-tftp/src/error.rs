@@ -1,5 +1,7 @@
 //! Error codes, and the reasons for which a request is refused.
 
+use std::io;
+
 use crate::{NameError, Packet};
 
 /// The codes of RFC 1350 and 2347.
@@ -62,6 +64,9 @@ pub enum Refusal {
     /// The file is not the one that its digest says.
     #[error("the file is damaged: its digest is not the one stated")]
     Damaged,
+    /// The server that has the file does not give it.
+    #[error("the provisioning server does not give the file, try again later")]
+    Upstream,
     /// The server could not read the file, or open a socket to send it from.
     #[error("the server failed to read the file")]
     Failed,
@@ -77,13 +82,24 @@ impl Refusal {
             }
             Self::Mail | Self::UnknownMode | Self::Malformed => ErrorCode::IllegalOperation,
             Self::UnknownTransfer => ErrorCode::UnknownTransferId,
-            Self::Busy | Self::Damaged | Self::Failed => ErrorCode::NotDefined,
+            Self::Busy | Self::Damaged | Self::Upstream | Self::Failed => ErrorCode::NotDefined,
         }
     }
 
     /// The ERROR packet.
     pub fn packet(self) -> Vec<u8> {
         Packet::error(self.code(), &self.to_string()).to_vec()
+    }
+}
+
+impl From<io::ErrorKind> for Refusal {
+    /// Why an [`Image`](crate::Image) could not be read.
+    fn from(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::InvalidData => Self::Damaged,
+            io::ErrorKind::ConnectionAborted => Self::Upstream,
+            _ => Self::Failed,
+        }
     }
 }
 

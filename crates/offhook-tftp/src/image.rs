@@ -13,7 +13,8 @@ pub trait Image {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: these bytes are not here yet, ask again later. Any other error ends the
-    /// transfer.
+    /// transfer: the client is told that the file is damaged after [`io::ErrorKind::InvalidData`], that who has it
+    /// does not give it after [`io::ErrorKind::ConnectionAborted`], else that it could not be read.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 }
 

@@ -102,6 +102,8 @@ pub struct Transfer<I> {
     highest: u64,
     /// The number of the last block, once it was read.
     last: Option<u64>,
+    /// The next block is not here yet: nothing can be sent before it is, and the client's silence means nothing.
+    starved: bool,
     round: Round,
     timer: Timer,
     pace: Pace,
@@ -128,6 +130,7 @@ impl<I: Image> Transfer<I> {
             next: Position::default(),
             highest: 0,
             last: None,
+            starved: false,
             round: Round::default(),
             stats: Stats::default(),
         }
@@ -166,12 +169,17 @@ impl<I: Image> Transfer<I> {
     }
 
     /// Looks at the clock: past the [`deadline`](Self::deadline) the rest of a window goes out, or the present one is
-    /// sent again, or the transfer given up. Before it nothing happens.
+    /// sent again, or the transfer given up. Before it nothing happens; nor while the image has to wait for its bytes,
+    /// but that it is to be asked for them once more.
     pub fn timeout(&mut self, now: Instant) {
         if self.pace.resume(now)
             || matches!(self.phase, Phase::Over(_))
             || now < self.timer.deadline()
         {
+            return;
+        }
+        if self.starved {
+            self.timer.wait(now);
             return;
         }
         self.stats.timeouts += 1;
@@ -228,8 +236,11 @@ impl<I: Image> Transfer<I> {
                         break;
                     }
                     match self.write_block(out) {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        Ok(()) => self.starved = false,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.starved = true;
+                            break;
+                        }
                         Err(error) => {
                             self.phase = Phase::Failing(error.kind());
                             break;
@@ -248,12 +259,17 @@ impl<I: Image> Transfer<I> {
             }
             Phase::Failing(kind) => {
                 let kind = *kind;
-                out.extend(Refusal::Failed.packet());
+                out.extend(Refusal::from(kind).packet());
                 self.end(Outcome::Failed(kind));
             }
         }
         self.timer.sent(now);
         Some(out.len() - start)
+    }
+
+    /// Whether the image has to wait for the bytes that are to be sent next: to be asked again once there are more.
+    pub fn is_starved(&self) -> bool {
+        self.starved && !matches!(self.phase, Phase::Over(_))
     }
 
     /// How it ended, once it has.

@@ -5,17 +5,18 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use offhook_model::{ImageDigests, Sha256, Site, Tftp};
+use offhook_model::{ImageDigests, Sha256, Site, Tftp, Upstream};
 use serde::Serialize;
 use sha2::Digest as _;
 
-use crate::cli::{ConfigArg, OutputFormat};
+use crate::cli::{ConfigArg, OutputFormat, StateArg};
 use crate::exit;
-use crate::tftp::SUMS;
+use crate::tftp::{CACHE, CachedFile, SUMS, cached_files};
 
 /// More files than any TFTP root has.
 const MOST_FILES: usize = 10_000;
@@ -32,10 +33,10 @@ pub(crate) struct FirmwareArgs {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// List the files in the TFTP root: size, SHA-256 digest, and the phones that are told of them
+    /// List the files in the TFTP root and in the cache: size, SHA-256 digest, and the phones that are told of them
     ///
-    /// Reads every file. Exits with 0 when each image that phones are told of is there and is what its digest says,
-    /// with 1 when not, with 78 when the configuration cannot be read.
+    /// Reads every file. Exits with 0 when each image that phones are told of is there, or can be fetched, and is what
+    /// its digest says, with 1 when not, with 78 when the configuration cannot be read.
     List(ListArgs),
 }
 
@@ -43,6 +44,8 @@ enum Subcommands {
 struct ListArgs {
     #[command(flatten)]
     config: ConfigArg,
+    #[command(flatten)]
+    state: StateArg,
     /// How it is printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     format: OutputFormat,
@@ -53,6 +56,39 @@ struct ListArgs {
 struct Listing {
     root: PathBuf,
     images: Vec<Image>,
+    /// What was fetched from the provisioning server and kept, if there is one.
+    cache: Option<Cache>,
+}
+
+/// What was fetched and kept.
+#[derive(Debug, Serialize)]
+struct Cache {
+    /// The provisioning server.
+    upstream: String,
+    directory: PathBuf,
+    /// Octets of all files, and the most there may be.
+    size: u64,
+    limit: u64,
+    files: Vec<Cached>,
+}
+
+/// One file of those.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Cached {
+    /// The path below the URL of the provisioning server that it is asked for by.
+    name: String,
+    /// `verified`, or `damaged`: then it is fetched again.
+    state: State,
+    size: u64,
+    sha256: String,
+    /// Where it came from.
+    url: String,
+    /// When, as RFC 3339 has it, UTC.
+    fetched: String,
+    /// When it was last sent to a phone, give or take a minute.
+    used: String,
+    etag: Option<String>,
+    last_modified: Option<String>,
 }
 
 /// One file.
@@ -83,6 +119,10 @@ enum State {
     Empty,
     Unreadable,
     Missing,
+    /// It is not in the root, and kept since it was fetched.
+    Cached,
+    /// It is fetched when a phone asks for it.
+    Upstream,
 }
 
 impl State {
@@ -94,6 +134,8 @@ impl State {
             Self::Empty => "EMPTY",
             Self::Unreadable => "UNREADABLE",
             Self::Missing => "MISSING",
+            Self::Cached => "cached",
+            Self::Upstream => "upstream",
         }
     }
 }
@@ -110,7 +152,7 @@ pub(crate) fn main(args: &FirmwareArgs) -> ExitCode {
         eprintln!("this site has no [tftp]: there is no firmware to list");
         return ExitCode::FAILURE;
     };
-    let listing = match list(&site, tftp) {
+    let listing = match list(&site, tftp, &args.state.dir()) {
         Ok(listing) => listing,
         Err(error) => {
             eprintln!("cannot list {}: {error}", tftp.root.display());
@@ -124,12 +166,20 @@ pub(crate) fn main(args: &FirmwareArgs) -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         },
     };
-    let bad = |image: &Image| !matches!(image.state, State::There | State::Verified);
+    let bad = |image: &Image| {
+        use State::{Damaged, Empty, Missing, Unreadable};
+        matches!(image.state, Damaged | Empty | Unreadable | Missing)
+    };
     if listing.images.iter().any(bad) { ExitCode::FAILURE } else { printed }
 }
 
-fn list(site: &Site, tftp: &Tftp) -> io::Result<Listing> {
-    let mut names = files(&tftp.root)?;
+fn list(site: &Site, tftp: &Tftp, state: &Path) -> io::Result<Listing> {
+    let cache = tftp.upstream.as_ref().map(|upstream| cache(upstream, state));
+    let mut names = match files(&tftp.root) {
+        // All there is may come from elsewhere.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && cache.is_some() => Vec::new(),
+        names => names?,
+    };
     names.retain(|name| name != SUMS);
     names.sort_unstable();
     let sums = match fs::read(tftp.root.join(SUMS)) {
@@ -158,11 +208,53 @@ fn list(site: &Site, tftp: &Tftp) -> io::Result<Listing> {
         images.push(image(&tftp.root, name, expected, told.unwrap_or_default()));
     }
     for (name, families) in families {
-        let expected = tftp.images.of(name).map(|digest| digest.to_string());
-        let (name, state) = (name.to_owned(), State::Missing);
-        images.push(Image { name, state, size: None, sha256: None, expected, families });
+        let expected = tftp.images.of(name).or_else(|| sums.of(name)).map(|it| it.to_string());
+        let kept = cache.as_ref().and_then(|cache| {
+            let mut files = cache.files.iter().filter(|file| file.state == State::Verified);
+            let kept = files.find(|file| file.name.eq_ignore_ascii_case(name));
+            kept.filter(|file| expected.as_ref().is_none_or(|expected| *expected == file.sha256))
+        });
+        let state = match (&cache, kept) {
+            (None, _) => State::Missing,
+            (Some(_), None) => State::Upstream,
+            (Some(_), Some(_)) => State::Cached,
+        };
+        let (size, sha256) = (kept.map(|kept| kept.size), kept.map(|kept| kept.sha256.clone()));
+        images.push(Image { name: name.to_owned(), state, size, sha256, expected, families });
     }
-    Ok(Listing { root: tftp.root.clone(), images })
+    Ok(Listing { root: tftp.root.clone(), images, cache })
+}
+
+/// What the server has kept; nothing when it never ran.
+fn cache(upstream: &Upstream, state: &Path) -> Cache {
+    let directory = upstream.cache.clone().unwrap_or_else(|| state.join(CACHE));
+    let time = |at: SystemTime| {
+        jiff::Timestamp::try_from(at).map(|at| format!("{at:.0}")).unwrap_or_default()
+    };
+    let file = |(file, used): (CachedFile, SystemTime)| {
+        let actual = read(&file.content(&directory)).map(|(_, digest)| digest.to_string());
+        let is_whole = actual.is_ok_and(|actual| actual == file.sha256);
+        Cached {
+            name: file.path,
+            state: if is_whole { State::Verified } else { State::Damaged },
+            size: file.size,
+            sha256: file.sha256,
+            url: file.url,
+            fetched: time(UNIX_EPOCH + Duration::from_secs(file.fetched)),
+            used: time(used),
+            etag: file.etag,
+            last_modified: file.last_modified,
+        }
+    };
+    let files = cached_files(&directory).unwrap_or_default();
+    let files: Vec<_> = files.into_iter().map(file).collect();
+    Cache {
+        upstream: upstream.url.to_string(),
+        size: files.iter().map(|file| file.size).sum(),
+        limit: upstream.cache_size,
+        directory,
+        files,
+    }
 }
 
 fn image(root: &Path, name: String, expected: Option<Sha256>, families: Vec<String>) -> Image {
@@ -238,5 +330,35 @@ fn text(listing: &Listing) -> String {
     if let Some(column) = table.column_mut(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{}\n{table}\n", listing.root.display())
+    let root = format!("{}\n{table}\n", listing.root.display());
+    match &listing.cache {
+        Some(cache) => format!("{root}\n{}", text_of_cache(cache)),
+        None => root,
+    }
+}
+
+fn text_of_cache(cache: &Cache) -> String {
+    let Cache { upstream, directory, size, limit, files } = cache;
+    let directory = directory.display();
+    let title = format!("{directory}: {size} of {limit} bytes, fetched from {upstream}\n");
+    if files.is_empty() {
+        return title;
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["cached", "state", "size", "fetched", "last sent", "SHA-256"]);
+    for file in files {
+        table.add_row([
+            file.name.escape_debug().to_string(),
+            file.state.as_str().to_owned(),
+            file.size.to_string(),
+            file.fetched.clone(),
+            file.used.clone(),
+            file.sha256.clone(),
+        ]);
+    }
+    if let Some(column) = table.column_mut(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{title}{table}\n")
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -48,6 +48,8 @@ struct Opened {
     tftp: Option<tftp::Listener>,
     store: offhook_store::Store,
     leases: Vec<offhook_model::Lease>,
+    /// The directory of the store.
+    state: PathBuf,
     /// Nothing that phones need.
     control: Option<control::Bound>,
 }
@@ -75,7 +77,7 @@ impl Opened {
         let (dhcp, dns, tftp) = (dhcp.ok()?, dns.ok()?, tftp.ok()?);
         // The state directory is this process's alone now.
         let control = control::bind(&state).map_err(|error| no_control(&error)).ok();
-        Some(Self { dhcp, dns, tftp, store, leases, control })
+        Some(Self { dhcp, dns, tftp, store, leases, state, control })
     }
 
     async fn serve(self, mut site: Arc<Site>, file: &Path) -> ExitCode {
@@ -117,10 +119,10 @@ impl Opened {
                 return ExitCode::FAILURE;
             }
         };
-        let files = self
-            .tftp
-            .zip(site.tftp.as_ref())
-            .map(|(bound, tftp)| tftp::spawn(bound, &site, tftp, dhcp.handle(), told.clone()));
+        let files = self.tftp.zip(site.tftp.as_ref()).map(|(bound, tftp)| {
+            let near = (Arc::clone(&zones), self.state.as_path());
+            tftp::spawn(bound, &site, tftp, dhcp.handle(), near, told.clone())
+        });
         let counted = files.as_ref().map(|files| Arc::clone(&files.counters));
         // A phone that has a lease has a name, whoever asks first.
         let _ = named.await;

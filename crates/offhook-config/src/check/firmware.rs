@@ -29,6 +29,7 @@ pub(super) fn check(context: &Context<'_>, base: &Path, files: &dyn Files) {
         by_lower.entry(name.to_lowercase()).or_default().push(name);
     }
 
+    let upstream = context.facts.tftp.as_ref().and_then(|tftp| tftp.upstream.as_ref());
     let at = |name: &str| base.join(&root.value).join(name);
     let mut used: Vec<(&Span, &str)> = Vec::new();
     // Images of the catalogue have no line in this file: the root is where they are missing.
@@ -39,6 +40,8 @@ pub(super) fn check(context: &Context<'_>, base: &Path, files: &dyn Files) {
         let span: &Span = if own { &file.span } else { &root.span };
         let found = by_lower.get(&file.value.to_lowercase()).map_or(&[][..], Vec::as_slice);
         match found {
+            // All that option 67 names may be fetched.
+            [] if upstream.is_some() => {}
             [] if own => missing_image(context, span, &[&file.value], &names),
             [] if !missing.contains(&file.value.as_str()) => missing.push(&file.value),
             [] => {}
@@ -59,9 +62,14 @@ pub(super) fn check(context: &Context<'_>, base: &Path, files: &dyn Files) {
         missing_image(context, &root.span, &missing, &names);
     }
 
+    let is_told = |name: &str| {
+        let mut files = context.classes().filter_map(|class| class.firmware.as_ref());
+        files.any(|(file, _)| file.value.eq_ignore_ascii_case(name))
+    };
     let stated = context.facts.tftp.as_ref().map(|tftp| tftp.images.as_slice()).unwrap_or_default();
     for (file, _) in stated {
         match by_lower.get(&file.value.to_lowercase()).map_or(&[][..], Vec::as_slice) {
+            [] if upstream.is_some_and(|it| is_told(&file.value) || it.allows(&file.value)) => {}
             [] => missing_image(context, &file.span, &[&file.value], &names),
             found => used.extend(found.iter().map(|name| (&file.span, *name))),
         }

@@ -12,6 +12,7 @@ mod records;
 mod scopes;
 mod servers;
 mod shared;
+mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -47,6 +48,7 @@ pub(crate) fn all(
     polycom::check(&context);
     phones::check(&context);
     firmware::check(&context, base, files);
+    upstream::check(&context, base, files);
 }
 
 impl<'f> Context<'f> {

@@ -14,6 +14,7 @@ mod phone;
 mod scope;
 mod site;
 mod tftp;
+mod upstream;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ pub(crate) use phone::PhoneFacts;
 pub(crate) use scope::{PoolFacts, PoolUserFacts, ScopeFacts};
 pub(crate) use site::time_offset as read_time_offset;
 pub(crate) use site::{SiteFacts, SiteTime};
+pub(crate) use upstream::{UpstreamFacts, format_size};
 
 use crate::inventory::{Row, SecondFile};
 use crate::names::{Names, Zone};

@@ -8,6 +8,7 @@ use offhook_model::{DnsAccess, DnsCache, DomainName, ImageDigests, Sha256, TftpL
 
 use super::access::NamesFacts;
 use super::dns_cache;
+use super::upstream::UpstreamFacts;
 use crate::Code;
 use crate::known::Offset;
 use crate::names::Names;
@@ -136,6 +137,8 @@ pub(crate) struct TftpFacts {
     pub(crate) limits: TftpLimits,
     /// What images are to be, by name.
     pub(crate) images: Vec<(Spanned<String>, Sha256)>,
+    /// Where files come from that are not in the root.
+    pub(crate) upstream: Option<UpstreamFacts>,
 }
 
 impl TftpFacts {
@@ -153,8 +156,9 @@ impl TftpFacts {
         let root = table.required("root", "\"firmware\"", Value::text);
         let limits = super::tftp::limits(table);
         let images = super::tftp::images(table);
+        let upstream = UpstreamFacts::read(table);
         table.finish();
-        Self { listen, root, limits, images }
+        Self { listen, root, limits, images, upstream }
     }
 
     /// What images are to be.

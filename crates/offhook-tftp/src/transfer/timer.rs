@@ -92,6 +92,12 @@ impl Timer {
         self.deadline = now + self.interval();
     }
 
+    /// There is nothing to send yet, and so nothing to be acknowledged: the time that passes does not count.
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.progress_at = now;
+        self.deadline = now + self.interval();
+    }
+
     /// The deadline has passed: true to send again, false to give up.
     pub(super) fn expired(&mut self, now: Instant) -> bool {
         let stuck = now.saturating_duration_since(self.progress_at) >= self.give_up;

@@ -57,8 +57,20 @@ counts! {
     Busy "refused-busy"
     /// Requests for images whose digest is not the one stated.
     Digest "refused-digest"
+    /// Requests for what the provisioning server does not give.
+    Upstream "refused-upstream"
     /// Requests that failed because of this machine.
     Failed "refused-failed"
+    /// Files fetched from the provisioning server.
+    Fetched "upstream-fetched"
+    /// Octets of those.
+    FetchedOctets "upstream-octets"
+    /// Files in the cache of which the provisioning server says that they are what it has.
+    Unchanged "upstream-unchanged"
+    /// Requests answered with a file from the cache.
+    FromCache "upstream-from-cache"
+    /// Files that could not be fetched.
+    FetchFailed "upstream-failed"
 }
 
 impl From<Refusal> for Count {
@@ -74,6 +86,7 @@ impl From<Refusal> for Count {
             | Refusal::UnknownTransfer => Self::Illegal,
             Refusal::Busy => Self::Busy,
             Refusal::Damaged => Self::Digest,
+            Refusal::Upstream => Self::Upstream,
             Refusal::Failed => Self::Failed,
         }
     }
@@ -98,7 +111,7 @@ impl Counters {
         self.add(what, 1);
     }
 
-    fn add(&self, what: Count, more: u64) {
+    pub(super) fn add(&self, what: Count, more: u64) {
         if let Some(counter) = self.counts.get(what as usize) {
             counter.fetch_add(more, Ordering::Relaxed);
         }

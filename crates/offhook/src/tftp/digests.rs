@@ -49,11 +49,16 @@ impl Digests {
     /// # Errors
     /// There is a list, and it cannot be read: what it says is not known, and so not that all is well.
     pub(super) fn expected(&self, root: &Root, path: &[u8]) -> io::Result<Option<Sha256>> {
-        let Ok(path) = std::str::from_utf8(path) else { return Ok(None) };
-        if let Some(digest) = self.stated.of(path) {
+        if let Some(digest) = self.stated(path) {
             return Ok(Some(digest));
         }
+        let Ok(path) = std::str::from_utf8(path) else { return Ok(None) };
         Ok(self.sums(root)?.and_then(|sums| sums.of(path)))
+    }
+
+    /// What the configuration says the file at this path is to be.
+    pub(super) fn stated(&self, path: &[u8]) -> Option<Sha256> {
+        self.stated.of(std::str::from_utf8(path).ok()?)
     }
 
     /// The names of all images of which something is known.

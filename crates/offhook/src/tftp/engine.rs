@@ -49,6 +49,8 @@ pub(super) struct Engine {
     clients: Clients,
     /// When to look at whom. An entry counts that is its client's alarm.
     alarms: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Transfers that wait for the bytes of their file.
+    starved: Vec<Key>,
     scratch: Vec<u8>,
     stop: Arc<AtomicBool>,
 }
@@ -78,6 +80,7 @@ impl Engine {
             finder,
             clients,
             alarms: BinaryHeap::new(),
+            starved: Vec::new(),
             scratch: Vec::new(),
             stop,
         })
@@ -109,6 +112,7 @@ impl Engine {
                 while let Some(found) = self.finder.next() {
                     self.found(found);
                 }
+                self.feed();
             }
             self.alarms(now);
             self.counters.set_active(self.clients.len());
@@ -217,6 +221,21 @@ impl Engine {
         self.drive(key, now);
     }
 
+    /// There may be more of the files that transfers wait for.
+    fn feed(&mut self) {
+        let now = Instant::now();
+        for key in std::mem::take(&mut self.starved) {
+            let Some(client) = self.clients.client(key) else { continue };
+            if client.muted {
+                self.starved.push(key);
+                continue;
+            }
+            let Some(session) = &mut client.session else { continue };
+            session.is_listed = false;
+            self.drive(key, now);
+        }
+    }
+
     /// Looks at the timers that have run out.
     fn alarms(&mut self, now: Instant) {
         while let Some(&Reverse((at, key))) = self.alarms.peek()
@@ -260,6 +279,9 @@ impl Engine {
             // Its socket closes, and so is watched no more.
             self.clients.remove(key);
             return;
+        }
+        if session.is_starved() && !std::mem::replace(&mut session.is_listed, true) {
+            self.starved.push(key);
         }
         if session.wants_room() != waited {
             let interest = if waited { Interest::Readable } else { Interest::Writable };

@@ -19,6 +19,7 @@ use super::library::{Library, LibraryImage};
 use super::root::{OpenedFile, Root};
 use super::session::printable;
 use super::throttle::Throttle;
+use super::upstream::{Trouble, Upstream};
 use super::{Key, Settings};
 
 /// Lines a second about requests that are refused.
@@ -40,6 +41,7 @@ struct Shared {
     lookups: Semaphore,
     families: CurrentFamilies,
     digests: Digests,
+    upstream: Option<Arc<Upstream>>,
     complaints: Complaints,
 }
 
@@ -107,9 +109,13 @@ impl Finder {
             lookups: Semaphore::new(LOOKUPS),
             families: Arc::clone(&settings.families),
             digests: Digests::new(settings.images.clone()),
+            upstream: settings.upstream.clone(),
             complaints: Complaints(Throttle::new(LINES_PER_SECOND)),
         };
         let shared = Arc::new(shared);
+        if let Some(upstream) = &shared.upstream {
+            upstream.wake_with(waker.clone());
+        }
         runtime.spawn(Arc::clone(&shared).check_all());
         Self { shared, runtime, waker, done: channel() }
     }
@@ -132,7 +138,10 @@ impl Finder {
             let _ = done.send(Found { key, result });
             waker.wake();
             match missing {
-                Some(reason @ Missing::Name(NameError::NotFound | NameError::Ambiguous)) => {
+                Some(
+                    reason @ (Missing::Name(NameError::NotFound | NameError::Ambiguous)
+                    | Missing::Upstream(Trouble::Missing(_))),
+                ) => {
                     shared.complaints.missing(&shared, peer, &name, &reason).await;
                 }
                 Some(Missing::Digest(mismatch)) => {
@@ -161,10 +170,45 @@ fn damaged(file: &str, Mismatch { expected, actual }: Mismatch) {
 
 impl Shared {
     async fn find(self: &Arc<Self>, name: &[u8]) -> Result<(Vec<u8>, LibraryImage), Missing> {
+        let missing = match self.find_in_root(name).await {
+            Ok(found) => return Ok(found),
+            Err(missing) => missing,
+        };
+        match &self.upstream {
+            Some(upstream) if missing.is_absent() => {
+                self.find_upstream(upstream, name, missing).await
+            }
+            _ => Err(missing),
+        }
+    }
+
+    async fn find_in_root(
+        self: &Arc<Self>,
+        name: &[u8],
+    ) -> Result<(Vec<u8>, LibraryImage), Missing> {
         let _permit = self.lookups.acquire().await;
         let (path, opened) = self.checked(name).await?;
         let image = self.library.image(opened).await.map_err(Missing::Unreadable)?;
         Ok((path, image))
+    }
+
+    /// What is not in the root, the provisioning server may have.
+    async fn find_upstream(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        name: &[u8],
+        missing: Missing,
+    ) -> Result<(Vec<u8>, LibraryImage), Missing> {
+        let target = upstream.file(name, &self.families.load().boot_files());
+        let Some(target) = target else { return Err(missing) };
+        let (shared, key) = (Arc::clone(self), target.key.clone());
+        let expected = tokio::task::spawn_blocking(move || match shared.root() {
+            Ok(root) => shared.digests.expected(&root, &key).map_err(Missing::Unreadable),
+            Err(_) => Ok(shared.digests.stated(&key)),
+        });
+        let expected = expected.await.map_err(Missing::Task)??;
+        let image = upstream.image(&target, expected, &self.library, &self.digests).await;
+        Ok((target.key, image.map_err(Missing::Upstream)?))
     }
 
     /// A file that is what it should be, as far as anything says so.
@@ -224,7 +268,15 @@ enum Missing {
     Name(NameError),
     Unreadable(io::Error),
     Digest(Mismatch),
+    Upstream(Trouble),
     Task(tokio::task::JoinError),
+}
+
+impl Missing {
+    /// Whether there is simply no such file in the root.
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Root(..) | Self::Name(NameError::NotFound))
+    }
 }
 
 impl std::fmt::Display for Missing {
@@ -236,6 +288,7 @@ impl std::fmt::Display for Missing {
             Self::Digest(Mismatch { expected, actual }) => {
                 write!(f, "its SHA-256 digest is {actual}, not {expected}")
             }
+            Self::Upstream(trouble) => trouble.fmt(f),
             Self::Task(error) => error.fmt(f),
         }
     }
@@ -247,6 +300,7 @@ impl From<&Missing> for Refusal {
             Missing::Root(..) => Self::NotFound,
             Missing::Name(error) => (*error).into(),
             Missing::Digest(_) => Self::Damaged,
+            Missing::Upstream(trouble) => trouble.into(),
             Missing::Unreadable(_) | Missing::Task(_) => Self::Failed,
         }
     }

@@ -13,6 +13,7 @@ use offhook_tftp::Image;
 use tokio::sync::OnceCell;
 
 use super::root::{OpenedFile, Stamp};
+use super::upstream::Spool;
 
 /// The largest file that is held in memory; larger ones are read from disk block by block.
 const MAX_SHARED: u64 = 64 << 20;
@@ -36,6 +37,8 @@ pub(super) struct Contents {
 pub(super) enum LibraryImage {
     Shared(Arc<Contents>),
     Streamed(OpenedFile),
+    /// It comes from the provisioning server.
+    Arriving(Arc<Spool>),
 }
 
 impl Library {
@@ -78,6 +81,7 @@ impl Image for LibraryImage {
         match self {
             Self::Shared(contents) => contents.bytes.get().map(|bytes| bytes.len() as u64),
             Self::Streamed(opened) => Some(opened.stamp.size),
+            Self::Arriving(spool) => spool.size(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Image for LibraryImage {
                 unchanged(&opened.file, opened.stamp)?;
                 Ok(count)
             }
+            Self::Arriving(spool) => spool.read_at(offset, into),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! One thread waits for the well-known port and for the port of every transfer (`engine.rs`), and keeps the list of
 //! who is being served (`clients.rs`). The file of a request is found by tasks of the runtime (`finder.rs`), below the
 //! root (`root.rs`); its bytes are shared with whoever else reads it (`library.rs`). Then the thread drives the
-//! state machine, on a port of the transfer's own (`session.rs`).
+//! state machine, on a port of the transfer's own (`session.rs`). What is not in the root may come from the
+//! provisioning server (`upstream/`).
 
 mod access;
 mod advice;
@@ -19,6 +20,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,11 +39,13 @@ use tracing::{debug, error, info};
 pub(crate) use counters::{Count, Counters};
 pub(crate) use digests::SUMS;
 pub(crate) use listener::{Listener, bind};
+pub(crate) use upstream::{CACHE, CachedFile, cached_files};
 
-use crate::dhcp;
+use crate::{dhcp, dns};
 use access::Access;
 use advice::{CurrentFamilies, Families};
 use engine::Engine;
+use upstream::Upstream;
 
 /// How long to wait before the server is started again after it ended unasked.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
@@ -68,6 +72,8 @@ pub(crate) struct Settings {
     families: CurrentFamilies,
     /// What images are to be.
     images: ImageDigests,
+    /// Where files come from that are not in the root.
+    upstream: Option<Arc<Upstream>>,
 }
 
 /// Which client, among those there are and were.
@@ -100,6 +106,7 @@ impl Default for Settings {
             access: Access::default(),
             families: CurrentFamilies::default(),
             images: ImageDigests::default(),
+            upstream: None,
         }
     }
 }
@@ -127,6 +134,7 @@ impl Settings {
             access: Access::new(site, stated),
             families: Arc::new(ArcSwap::from_pointee(Families::new(site, Some(leases)))),
             images: tftp.images.clone(),
+            upstream: None,
         }
     }
 }
@@ -149,29 +157,46 @@ impl Running {
 }
 
 /// Serves the files below the root of a site until `shutdown` says `true` or its sender is gone. Must be called inside the
-/// runtime. `leases` tells what a client is. The root is looked up anew for every request: it may come
+/// runtime. `leases` tells what a client is; `zones` and the state directory are for what comes from the provisioning
+/// server. The root is looked up anew for every request: it may come
 /// later, or be replaced by another.
 pub(crate) fn spawn(
     listener: Listener,
     site: &Site,
     tftp: &Tftp,
     leases: dhcp::Handle,
+    (zones, state): (Arc<dns::Publisher>, &Path),
     shutdown: watch::Receiver<bool>,
 ) -> Running {
-    spawn_with(listener, tftp.root.clone(), Settings::new(site, tftp, leases), shutdown)
+    let counters = Arc::new(Counters::default());
+    let mut settings = Settings::new(site, tftp, leases);
+    settings.upstream = tftp.upstream.as_ref().map(|upstream| {
+        Arc::new(Upstream::open(upstream, state, Some(zones), Arc::clone(&counters)))
+    });
+    spawn_counting(listener, tftp.root.clone(), settings, counters, shutdown)
 }
 
 /// As [`spawn`], whatever the site.
-pub(crate) fn spawn_with(
+#[cfg(test)]
+fn spawn_with(
     listener: Listener,
     root: PathBuf,
     settings: Settings,
     shutdown: watch::Receiver<bool>,
 ) -> Running {
+    spawn_counting(listener, root, settings, Arc::default(), shutdown)
+}
+
+fn spawn_counting(
+    listener: Listener,
+    root: PathBuf,
+    settings: Settings,
+    counters: Arc<Counters>,
+    shutdown: watch::Receiver<bool>,
+) -> Running {
     allow_open_files();
     let listener = Arc::new(listener);
     info!(address = %listener.address(), root = %root.display(), "serving TFTP");
-    let counters = Arc::new(Counters::default());
     let counted = Arc::clone(&counters);
     let families = Arc::clone(&settings.families);
     let task = tokio::spawn(async move {

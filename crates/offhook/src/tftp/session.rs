@@ -35,6 +35,8 @@ pub(super) struct Session {
     unsent: Vec<u8>,
     segment: usize,
     errors: u32,
+    /// It is on the list of those that wait for the bytes of their file.
+    pub(super) is_listed: bool,
 }
 
 /// What the listener has to know of a transfer to tell a repeated request from a new one.
@@ -77,6 +79,7 @@ impl Session {
             unsent: Vec::new(),
             segment: 0,
             errors: 0,
+            is_listed: false,
         }
     }
 
@@ -99,6 +102,11 @@ impl Session {
     /// Whether the socket is to be watched for room.
     pub(super) fn wants_room(&self) -> bool {
         !self.unsent.is_empty()
+    }
+
+    /// Whether it has to wait for the bytes of its file.
+    pub(super) fn is_starved(&self) -> bool {
+        self.transfer.is_starved()
     }
 
     /// The client has sent its request once more, before anything of the transfer was acknowledged.

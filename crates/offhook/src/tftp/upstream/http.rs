@@ -1,0 +1,375 @@
+//! Asking the provisioning server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use offhook_model::{Upstream, UpstreamUrl};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use super::cache::Description;
+use super::resolve::Resolver;
+use super::tls;
+use super::trouble::Trouble;
+
+/// Redirects followed for one file.
+const REDIRECTS: usize = 5;
+/// An address is given at least so long to answer, however many there are.
+const LEAST: Duration = Duration::from_millis(500);
+/// A longer validator is left out.
+const LONGEST_VALIDATOR: usize = 512;
+
+/// Asks for files.
+#[derive(Debug)]
+pub(super) struct Client {
+    base: UpstreamUrl,
+    patience: Duration,
+    resolver: Resolver,
+    /// Why there is none, where one is needed.
+    tls: Option<Result<Arc<ClientConfig>, String>>,
+}
+
+/// What the server has answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The file is what it was.
+    Unchanged,
+    /// This is the file.
+    File(Body),
+}
+
+/// A file on its way.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) length: Option<u64>,
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    /// Where it came from, redirects included, and at which address.
+    pub(super) url: String,
+    pub(super) address: SocketAddr,
+    incoming: Incoming,
+    patience: Duration,
+    _connection: Connection,
+}
+
+/// Drives the connection; ends it when dropped.
+#[derive(Debug)]
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type Answered = (Response<Incoming>, Connection);
+
+impl Client {
+    /// Reads the certificates.
+    pub(super) fn new(upstream: &Upstream, resolver: Resolver) -> Self {
+        // Redirects may lead to https.
+        let tls = tls::config(upstream.ca.as_deref());
+        let tls = (upstream.url.secure || tls.is_ok()).then_some(tls);
+        Self { base: upstream.url.clone(), patience: upstream.timeout, resolver, tls }
+    }
+
+    /// Why nothing can be asked, whatever it is.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.tls.as_ref().and_then(|tls| tls.as_ref().err()).map(String::as_str)
+    }
+
+    /// Asks for a file, if it has changed since `known`. The path stands as in a URL. Answers in about the time the
+    /// server is given to.
+    ///
+    /// # Errors
+    /// [`Trouble`] says why there is no file.
+    pub(super) async fn ask(
+        &self,
+        path: &str,
+        known: Option<&Description>,
+    ) -> Result<Answer, Trouble> {
+        let text = format!("{}/{path}", self.base);
+        let url = Url::parse(&text).map_err(|error| Trouble::Failed(format!("{text}: {error}")))?;
+        match timeout(self.patience, self.follow(url, known)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Trouble::Failed(format!(
+                "{} does not answer within {:?}",
+                self.base, self.patience
+            ))),
+        }
+    }
+
+    async fn follow(&self, mut url: Url, known: Option<&Description>) -> Result<Answer, Trouble> {
+        for _ in 0..=REDIRECTS {
+            let (address, (response, connection)) = self.at_any_address(&url, known).await?;
+            let status = response.status();
+            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+                url = redirected(&url, response.headers())?;
+                continue;
+            }
+            return answered(status, &url, response, known.is_some()).map(|head| match head {
+                None => Answer::Unchanged,
+                Some((length, incoming, headers)) => Answer::File(Body {
+                    length,
+                    etag: validator(&headers, header::ETAG),
+                    last_modified: validator(&headers, header::LAST_MODIFIED),
+                    url: url.to_string(),
+                    address,
+                    incoming,
+                    patience: self.patience,
+                    _connection: connection,
+                }),
+            });
+        }
+        Err(Trouble::Failed(format!("more than {REDIRECTS} redirects, the last to {url}")))
+    }
+
+    /// The answer of the first address that has one: where one fails, another may do better.
+    async fn at_any_address(
+        &self,
+        url: &Url,
+        known: Option<&Description>,
+    ) -> Result<(SocketAddr, Answered), Trouble> {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or(80);
+        let all = self.resolver.addresses(host, port).await.map_err(Trouble::Failed)?;
+        let share = self.patience / u32::try_from(all.len()).unwrap_or(1).max(1);
+        let mut failures = Vec::new();
+        for address in all {
+            let attempt = self.at(address, url, known, share.max(LEAST)).await;
+            match attempt {
+                Ok(answered) => return Ok((address, answered)),
+                Err(reason) => failures.push(format!("{address}: {reason}")),
+            }
+        }
+        Err(Trouble::Failed(failures.join("; ")))
+    }
+
+    async fn at(
+        &self,
+        address: SocketAddr,
+        url: &Url,
+        known: Option<&Description>,
+        share: Duration,
+    ) -> Result<Answered, String> {
+        let attempt = async {
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|error| format!("cannot connect: {error}"))?;
+            let _ = stream.set_nodelay(true);
+            let (mut sender, connection) = match url.scheme() {
+                "https" => {
+                    let host = url.host_str().unwrap_or_default();
+                    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                    let name = ServerName::try_from(host)
+                        .map_err(|error| format!("no name for TLS: {error}"))?;
+                    let tls = match &self.tls {
+                        Some(Ok(tls)) => TlsConnector::from(Arc::clone(tls)),
+                        Some(Err(reason)) => return Err(reason.clone()),
+                        None => return Err("no certificate authority".to_owned()),
+                    };
+                    let stream = tls.connect(name, stream).await;
+                    handshake(stream.map_err(|error| format!("TLS: {error}"))?).await?
+                }
+                _ => handshake(stream).await?,
+            };
+            let response = sender
+                .send_request(request(url, known)?)
+                .await
+                .map_err(|error| format!("no answer: {}", causes(&error)))?;
+            match response.status() {
+                // Of a pair, the other one may be well.
+                status if status.is_server_error() => Err(format!("answers {status}")),
+                _ => Ok((response, connection)),
+            }
+        };
+        match timeout(share, attempt).await {
+            Ok(attempt) => attempt,
+            Err(_) => Err(format!("no answer within {share:?}")),
+        }
+    }
+}
+
+impl Body {
+    /// The next octets; none at the end of the file.
+    ///
+    /// # Errors
+    /// The server was silent for too long, or ended before the end of the file.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+        loop {
+            let frame = match timeout(self.patience, self.incoming.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => {
+                    let reason = format!("nothing came for {:?}", self.patience);
+                    return Err(Trouble::Failed(reason));
+                }
+            };
+            match frame {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => {
+                    return Err(Trouble::Failed(format!("broken off: {}", causes(&error))));
+                }
+            }
+        }
+    }
+
+    /// What is here already, without waiting.
+    pub(super) async fn ready(&mut self) -> Option<Result<Option<Bytes>, Trouble>> {
+        // Polled once before its time is over.
+        timeout(Duration::ZERO, self.next()).await.ok()
+    }
+}
+
+async fn handshake<S>(stream: S) -> Result<(SendRequest<Empty<Bytes>>, Connection), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| causes(&error))?;
+    // How it ends is seen where its answer is read.
+    let task = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok((sender, Connection(task)))
+}
+
+fn request(url: &Url, known: Option<&Description>) -> Result<Request<Empty<Bytes>>, String> {
+    let host = url.host_str().unwrap_or_default();
+    let host = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let path = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let mut request = Request::get(path)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, concat!("offhook/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "*/*")
+        .header(header::ACCEPT_ENCODING, "identity")
+        .header(header::CONNECTION, "close");
+    if let Some(known) = known {
+        let validators = [
+            (header::IF_NONE_MATCH, &known.etag),
+            (header::IF_MODIFIED_SINCE, &known.last_modified),
+        ];
+        for (name, value) in validators {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+    }
+    request.body(Empty::new()).map_err(|error| error.to_string())
+}
+
+type Head = (Option<u64>, Incoming, HeaderMap);
+
+/// What an answer that is no redirect comes to; none when the file is what it was.
+fn answered(
+    status: StatusCode,
+    url: &Url,
+    response: Response<Incoming>,
+    is_known: bool,
+) -> Result<Option<Head>, Trouble> {
+    match status {
+        StatusCode::OK => {}
+        StatusCode::NOT_MODIFIED if is_known => return Ok(None),
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            return Err(Trouble::Missing(format!("{url} answers {status}")));
+        }
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+            return Err(Trouble::Forbidden(format!("{url} answers {status}")));
+        }
+        _ => return Err(Trouble::Failed(format!("{url} answers {status}"))),
+    }
+    let (parts, incoming) = response.into_parts();
+    let headers = parts.headers;
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let coding = coding.as_bytes().escape_ascii();
+        return Err(Trouble::Failed(format!("{url} answers with the file encoded as {coding}")));
+    }
+    let length = hyper::body::Body::size_hint(&incoming).exact();
+    Ok(Some((length, incoming, headers)))
+}
+
+/// Where a redirect leads: anywhere on the same host, and never from https to http.
+fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, Trouble> {
+    let failed = |what: String| Trouble::Failed(format!("{from} redirects {what}"));
+    let to = headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
+    let to = to.ok_or_else(|| failed("to nowhere".to_owned()))?;
+    let to = from.join(to).map_err(|error| failed(format!("to `{to}`: {error}")))?;
+    let as_safe = matches!((from.scheme(), to.scheme()), (_, "https") | ("http", "http"));
+    if !as_safe || to.host_str() != from.host_str() || !to.username().is_empty() {
+        return Err(failed(format!(
+            "to {to}, which is not followed: another host, or not as safe"
+        )));
+    }
+    Ok(to)
+}
+
+fn validator(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?;
+    (value.len() <= LONGEST_VALIDATOR).then(|| value.to_owned())
+}
+
+/// An error with what caused it.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_stay_on_the_host_and_as_safe_as_they_were() {
+        let from = |from: &str, to: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LOCATION, to.parse().unwrap());
+            redirected(&Url::parse(from).unwrap(), &headers).map(|url| url.to_string()).ok()
+        };
+        let http = "http://host:8088/fw/a.img";
+        for (to, leads) in [
+            ("/b/a.img", Some("http://host:8088/b/a.img")),
+            ("b.img?x=1", Some("http://host:8088/fw/b.img?x=1")),
+            ("https://HOST:8089/fw/a.img", Some("https://host:8089/fw/a.img")),
+            ("http://other/fw/a.img", None),
+            ("//other/a.img", None),
+            ("http://host@other/a.img", None),
+            ("http://other@host/a.img", None),
+            ("ftp://host/a.img", None),
+            ("file:///etc/passwd", None),
+        ] {
+            assert_eq!(from(http, to).as_deref(), leads, "{to}");
+        }
+        assert_eq!(from("https://host/a.img", "http://host/a.img"), None);
+    }
+}

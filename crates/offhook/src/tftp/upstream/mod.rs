@@ -1,0 +1,336 @@
+//! Files from the provisioning server: what is not in the root is fetched from there once, however many phones ask,
+//! sent to them while it arrives, and kept.
+//!
+//! A request goes one way: which file is meant (`names.rs`), whether it is kept and still good (`cache.rs`), else a
+//! fetch is begun or joined (`fetch.rs`): it asks the server (`http.rs`, `resolve.rs`, `tls.rs`) and writes what
+//! comes to the disk (`sink.rs`), from where transfers read as far as it has come (`spool.rs`).
+
+mod cache;
+mod fetch;
+mod http;
+mod names;
+mod resolve;
+mod sink;
+mod spool;
+mod tls;
+mod trouble;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use offhook_model::{Sha256, Upstream as Settings};
+use offhook_net::Waker;
+use offhook_tftp::BootFiles;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tracing::{debug, error, info, warn};
+
+use self::cache::{Cache, Description};
+use self::fetch::Progress;
+use self::http::Client;
+use self::names::Target;
+use self::resolve::Resolver;
+use self::sink::Memory;
+use super::counters::{Count, Counters};
+use super::digests::Digests;
+use super::library::{Library, LibraryImage};
+use super::root::{OpenedFile, Stamp};
+use super::throttle::Throttle;
+use crate::dns::Publisher;
+
+pub(crate) use self::cache::{Description as CachedFile, descriptions as cached_files};
+pub(super) use self::spool::Spool;
+pub(super) use self::trouble::Trouble;
+
+/// What the cache is called in the state directory.
+pub(crate) const CACHE: &str = "tftp-cache";
+/// Files fetched at the same time.
+const FETCHES: usize = 16;
+/// How long a phone waits for the server when there is a copy from before: not as long as phones that have nothing.
+const PATIENCE_WITH_COPY: Duration = Duration::from_secs(1);
+/// For how long a file that the server has not is not asked for again.
+const MISSING: Duration = Duration::from_secs(10);
+/// ... nor one that it failed to give.
+const FAILED: Duration = Duration::from_secs(3);
+/// ... nor one that is not what it should be.
+const DAMAGED: Duration = Duration::from_secs(30);
+/// Files of which anything is remembered.
+const MOST_FILES: usize = 4096;
+/// Lines a second about what was fetched and what was not.
+const LINES_PER_SECOND: u32 = 10;
+
+/// The provisioning server, and what is kept of it.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    settings: Settings,
+    client: Client,
+    /// None: it cannot be written.
+    cache: Option<Arc<Cache>>,
+    files: Mutex<HashMap<Vec<u8>, File>>,
+    fetches: Semaphore,
+    memory: Memory,
+    counters: Arc<Counters>,
+    /// Ends the wait of the thread that serves: a file has grown.
+    waker: Mutex<Option<Waker>>,
+    lines: Throttle,
+}
+
+/// What is known of a file, beside what the cache knows.
+#[derive(Debug, Default)]
+struct File {
+    fetch: Option<Fetch>,
+    /// When the server last said that what is kept is what it has.
+    checked: Option<Instant>,
+    /// Why there was none, and when.
+    failed: Option<(Instant, Trouble)>,
+    /// What could not be kept, while somebody is sent it.
+    passing: Option<(Weak<Spool>, Option<Sha256>)>,
+}
+
+/// A fetch under way.
+#[derive(Debug)]
+struct Fetch {
+    progress: watch::Receiver<Progress>,
+    /// What the file is to be.
+    expected: Option<Sha256>,
+}
+
+/// What a request has to wait for.
+enum Joined {
+    Fetch(watch::Receiver<Progress>),
+    Passing(Arc<Spool>),
+    Refused(Trouble),
+}
+
+/// A file from the cache, open and looked at.
+struct Copy {
+    description: Arc<Description>,
+    opened: OpenedFile,
+}
+
+impl Upstream {
+    /// Opens the cache. Waits for the disk. A cache that cannot be written is said, and done without.
+    pub(super) fn open(
+        settings: &Settings,
+        state: &Path,
+        zones: Option<Arc<Publisher>>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let directory = settings.cache.clone().unwrap_or_else(|| state.join(CACHE));
+        let cache = Cache::open(&directory, settings.cache_size, settings.cache_reserve);
+        let cache = match cache {
+            Ok(cache) => Some(Arc::new(cache)),
+            Err(error) => {
+                error!(
+                    directory = %directory.display(), %error,
+                    hint = "see to its permissions, or name another directory: `[tftp] cache`",
+                    "the cache of firmware images cannot be used: nothing that is fetched is kept"
+                );
+                None
+            }
+        };
+        let client = Client::new(settings, Resolver::new(zones));
+        if let Some(reason) = client.broken() {
+            error!(reason, url = %settings.url, "firmware images cannot be fetched");
+        }
+        info!(url = %settings.url, cache = %directory.display(), "images that are not in the TFTP root are fetched");
+        Self {
+            settings: settings.clone(),
+            client,
+            cache,
+            files: Mutex::default(),
+            fetches: Semaphore::new(FETCHES),
+            memory: Memory::default(),
+            counters,
+            waker: Mutex::default(),
+            lines: Throttle::new(LINES_PER_SECOND),
+        }
+    }
+
+    /// Whom to wake when a file that somebody waits for has grown.
+    pub(super) fn wake_with(&self, waker: Waker) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            waker.wake();
+        }
+    }
+
+    /// The file that a client's name means; none when nothing of that kind is fetched.
+    pub(super) fn file(&self, name: &[u8], files: &BootFiles) -> Option<Target> {
+        names::target(name, files, &self.settings)
+    }
+
+    /// A file, from the cache or as it arrives. `expected` is what it is to be, as far as anything says so.
+    ///
+    /// # Errors
+    /// [`Trouble`] says why there is none.
+    pub(super) async fn image(
+        self: &Arc<Self>,
+        target: &Target,
+        expected: Option<Sha256>,
+        library: &Library,
+        digests: &Digests,
+    ) -> Result<LibraryImage, Trouble> {
+        let copy = self.copy(&target.key, expected, digests).await;
+        // What is just what it should be need not be asked for.
+        let is_good = expected.is_some() || self.is_fresh(&target.key);
+        let known = copy.as_ref().map(|copy| Arc::clone(&copy.description));
+        let joined = match &copy {
+            Some(_) if is_good => None,
+            _ => Some(self.join(target, expected, known)),
+        };
+        let trouble = match joined {
+            None => None,
+            Some(Joined::Passing(spool)) => return Ok(LibraryImage::Arriving(spool)),
+            Some(Joined::Refused(trouble)) => Some(trouble),
+            Some(Joined::Fetch(progress)) => match settled(progress, copy.is_some()).await {
+                Some(Progress::Arriving(spool)) if !spool.is_broken() => {
+                    return Ok(LibraryImage::Arriving(spool));
+                }
+                Some(Progress::Failed(trouble)) => Some(trouble),
+                Some(_) | None => None,
+            },
+        };
+        match (copy, trouble) {
+            (copy, Some(trouble)) if copy.is_none() || !trouble.passes() => Err(trouble),
+            (Some(copy), trouble) => {
+                if let Some(reason) = trouble
+                    && let Some(suppressed) = self.lines.permit(Instant::now())
+                {
+                    let file = &copy.description.name;
+                    warn!(file, %reason, suppressed, "served from the cache: the provisioning server gives nothing");
+                }
+                self.counters.count(Count::FromCache);
+                let image = library.image(copy.opened).await;
+                image.map_err(|error| Trouble::Failed(format!("the cache cannot be read: {error}")))
+            }
+            (None, _) => Err(Trouble::Failed("the fetch of it ended without a word".to_owned())),
+        }
+    }
+
+    /// What is kept of a file, if it is what it was, and what it is to be.
+    async fn copy(
+        self: &Arc<Self>,
+        key: &[u8],
+        expected: Option<Sha256>,
+        digests: &Digests,
+    ) -> Option<Copy> {
+        let cache = Arc::clone(self.cache.as_ref()?);
+        let key = key.to_owned();
+        let open = move || {
+            let description = cache.find(&key)?;
+            let digest = description.digest()?;
+            if expected.is_some_and(|expected| expected != digest) {
+                return None;
+            }
+            let file = cache.open_content(&description).ok()?;
+            let stamp = Stamp::of(&file.metadata().ok()?);
+            Some((Copy { description, opened: OpenedFile { file, stamp } }, digest))
+        };
+        let (copy, digest) = tokio::task::spawn_blocking(open).await.ok()??;
+        match digests.check(&copy.opened, digest).await {
+            Ok(Ok(())) => Some(copy),
+            Ok(Err(mismatch)) => {
+                let (cache, reason) = (self.cache.as_ref()?, Trouble::Damaged(mismatch));
+                cache.forget(&copy.description, &reason);
+                None
+            }
+            Err(error) => {
+                debug!(%error, "cannot read the cache");
+                None
+            }
+        }
+    }
+
+    fn is_fresh(&self, key: &[u8]) -> bool {
+        let files = self.files();
+        let checked = files.get(key).and_then(|file| file.checked);
+        checked.is_some_and(|checked| checked.elapsed() < self.settings.refresh)
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<Vec<u8>, File>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the fetch of a file that is under way, or begins one, unless there was no use in that a moment ago.
+    fn join(
+        self: &Arc<Self>,
+        target: &Target,
+        expected: Option<Sha256>,
+        known: Option<Arc<Description>>,
+    ) -> Joined {
+        let now = Instant::now();
+        let mut files = self.files();
+        if files.len() >= MOST_FILES {
+            files.retain(|_, file| file.is_worth_knowing(now));
+            if files.len() >= MOST_FILES {
+                files.retain(|_, file| file.fetch.is_some());
+            }
+        }
+        let file = files.entry(target.key.clone()).or_default();
+        if let Some(fetch) = &file.fetch
+            && fetch.progress.has_changed().is_ok()
+        {
+            return match fetch.expected == expected {
+                true => Joined::Fetch(fetch.progress.clone()),
+                false => Joined::Refused(Trouble::Failed("its digest has just changed".to_owned())),
+            };
+        }
+        if let Some((spool, was_expected)) = &file.passing
+            && let Some(spool) = spool.upgrade()
+            && *was_expected == expected
+            && file.checked.is_some_and(|at| at.elapsed() < self.settings.refresh)
+        {
+            return Joined::Passing(spool);
+        }
+        if let Some(trouble) = file.trouble(now, expected) {
+            return Joined::Refused(trouble.clone());
+        }
+        let (tell, progress) = watch::channel(Progress::Asking);
+        file.fetch = Some(Fetch { progress: progress.clone(), expected });
+        drop(files);
+        let fetch = Arc::clone(self).fetch(target.clone(), expected, known, tell);
+        tokio::spawn(fetch);
+        Joined::Fetch(progress)
+    }
+}
+
+impl File {
+    /// Why it need not be asked for, at this moment.
+    fn trouble(&self, now: Instant, expected: Option<Sha256>) -> Option<&Trouble> {
+        let (at, trouble) = self.failed.as_ref()?;
+        let hold = match trouble {
+            Trouble::Missing(_) | Trouble::Forbidden(_) | Trouble::TooLarge(_) => MISSING,
+            Trouble::Damaged(mismatch) if expected == Some(mismatch.expected) => DAMAGED,
+            // It is to be another one now.
+            Trouble::Damaged(_) => return None,
+            Trouble::Failed(_) => FAILED,
+        };
+        (now.saturating_duration_since(*at) < hold).then_some(trouble)
+    }
+
+    fn is_worth_knowing(&self, now: Instant) -> bool {
+        let recently = self
+            .failed
+            .as_ref()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) < DAMAGED);
+        self.fetch.is_some() || self.checked.is_some() || recently
+    }
+}
+
+/// What a fetch has come to, as far as it matters to a request; none when that takes too long, or nobody will say.
+async fn settled(mut progress: watch::Receiver<Progress>, has_copy: bool) -> Option<Progress> {
+    let settled = async {
+        let settled = progress.wait_for(|progress| !matches!(progress, Progress::Asking)).await;
+        settled.ok().map(|progress| progress.clone())
+    };
+    match has_copy {
+        true => timeout(PATIENCE_WITH_COPY, settled).await.ok()?,
+        false => settled.await,
+    }
+}
