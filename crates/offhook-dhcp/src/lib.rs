@@ -8,6 +8,7 @@ pub mod classify;
 pub mod plan;
 pub mod wire;
 
+mod ahead;
 mod condition;
 mod core;
 mod decide;
@@ -23,6 +24,7 @@ mod wall;
 
 pub use dhcproto::v4::MessageType;
 
+pub use crate::ahead::Ahead;
 pub use crate::core::{Arrival, Core, Decision, Destination, Link, Outline, Reply, Ticket};
 pub use crate::probe::{Probe, ProbeKind};
 pub use crate::reason::NoReply;

@@ -77,6 +77,8 @@ struct Shared<T> {
 
 struct Queue<T> {
     waiting: VecDeque<(Vec<LeaseWrite>, T)>,
+    /// A batch is under way.
+    busy: bool,
     closing: bool,
     gone: bool,
 }
@@ -96,7 +98,7 @@ impl<T: Send + 'static> Writer<T> {
         capacity: usize,
         done: impl FnMut(Batch<T>) + Send + 'static,
     ) -> Self {
-        let queue = Queue { waiting: VecDeque::new(), closing: false, gone: false };
+        let queue = Queue { waiting: VecDeque::new(), busy: false, closing: false, gone: false };
         let shared =
             Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new(), capacity });
         let thread = {
@@ -128,6 +130,12 @@ impl<T: Send + 'static> Writer<T> {
     /// How many submissions wait to be committed, those of the batch under way not counted.
     pub fn backlog(&self) -> usize {
         self.shared.lock().waiting.len()
+    }
+
+    /// Whether there is nothing to commit at present.
+    pub fn is_idle(&self) -> bool {
+        let queue = self.shared.lock();
+        queue.waiting.is_empty() && !queue.busy
     }
 
     /// Commits everything queued, closes the store and ends the thread.
@@ -169,7 +177,9 @@ impl<T> Shared<T> {
     /// while.
     fn next(&self, quiet: impl FnOnce()) -> Option<(Vec<LeaseWrite>, Vec<T>)> {
         let idle = |queue: &mut Queue<T>| queue.waiting.is_empty() && !queue.closing;
-        let waited = self.changed.wait_timeout_while(self.lock(), QUIET, idle);
+        let mut queue = self.lock();
+        queue.busy = false;
+        let waited = self.changed.wait_timeout_while(queue, QUIET, idle);
         let (mut queue, time) = waited.unwrap_or_else(PoisonError::into_inner);
         if time.timed_out() {
             drop(queue);
@@ -179,6 +189,7 @@ impl<T> Shared<T> {
         }
         let count = queue.waiting.len().min(BATCH);
         let batch: Vec<_> = queue.waiting.drain(..count).collect();
+        queue.busy = true;
         drop(queue);
         let mut writes = Vec::with_capacity(count);
         let mut tickets = Vec::with_capacity(count);

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::MessageType;
 use offhook_model::{
-    Class, ClassId, ClientId, LeaseWrite, Phone, PhoneKey, Scope, ScopeId, Serve, Time,
+    Class, ClassId, ClientId, Lease, LeaseWrite, Phone, PhoneKey, Scope, ScopeId, Serve, Time,
 };
 
 pub(crate) use terms::Times;
@@ -219,6 +219,22 @@ pub(crate) fn decide(
         outcome
     };
     Decision { hold, ..conclude(&context, outcome, trace) }
+}
+
+/// What is to be on disk before an ACK, should the client that sent a DISCOVER take the address it was offered.
+pub(crate) fn foresee(
+    setup: &Setup,
+    table: &Table,
+    now: Time,
+    arrival: &Arrival,
+    request: &Request<'_>,
+    offered: Ipv4Addr,
+) -> Option<Lease> {
+    let scope = setup.subnets.holding(offered)?;
+    let trace = &mut Trace::default();
+    let context = prepare(setup, now, arrival, request, Some(scope), trace).ok()?;
+    let client = request.identity().ok()?;
+    table.foresee(now, &context.grant(&client, offered))
 }
 
 /// The address a message is about; a DISCOVER only wishes.

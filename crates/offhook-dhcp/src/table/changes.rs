@@ -73,7 +73,12 @@ impl Table {
     /// What a client gives back with a lease, as it is then: what it has in other scopes of the same link, and what
     /// the same phone has in the native scopes it has come from. What it was given while its message waited for a probe,
     /// since it `asked`, it has gone on to.
-    fn left_behind(&self, now: Time, asked: Option<Time>, grant: &Grant<'_>) -> Vec<Entry> {
+    pub(super) fn left_behind(
+        &self,
+        now: Time,
+        asked: Option<Time>,
+        grant: &Grant<'_>,
+    ) -> Vec<Entry> {
         let Grant { asker, address, network, waited, .. } = *grant;
         let others = network.iter().filter(|scope| **scope != asker.scope);
         let mut addresses: Vec<_> = others

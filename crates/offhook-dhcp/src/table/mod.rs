@@ -7,6 +7,7 @@
 mod changes;
 mod directory;
 mod entry;
+mod foresee;
 mod hop;
 mod index;
 mod offers;

@@ -54,6 +54,11 @@ impl Offers {
         self.hold = hold;
     }
 
+    /// How long offers are held.
+    pub(crate) fn duration(&self) -> Duration {
+        self.hold
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }

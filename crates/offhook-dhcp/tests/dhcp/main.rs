@@ -2,6 +2,8 @@
 
 // Clippy knows helpers of tests by the attribute.
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod clock;
 #[cfg(test)]
 mod conditions;

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use offhook_dhcp::{Decision, NoReply};
+use offhook_dhcp::{Ahead, Decision, NoReply};
 use offhook_model::{LeaseState, LeaseWrite, Time};
 use proptest::prelude::*;
 
@@ -25,6 +25,8 @@ enum Op {
         client: u8,
         link: usize,
         wish: Option<u8>,
+        /// The disk has nothing to do: what is offered is written ahead.
+        ahead: bool,
     },
     Select {
         client: u8,
@@ -106,8 +108,8 @@ fn op() -> impl Strategy<Value = Op> {
     let address = POOL[0]..=POOL[1];
     let who = (client, link);
     prop_oneof![
-        4 => (who.clone(), proptest::option::of(address.clone()))
-            .prop_map(|((client, link), wish)| Op::Discover { client, link, wish }),
+        4 => (who.clone(), proptest::option::of(address.clone()), any::<bool>())
+            .prop_map(|((client, link), wish, ahead)| Op::Discover { client, link, wish, ahead }),
         6 => who.clone().prop_map(|(client, link)| Op::Select { client, link }),
         1 => who.clone().prop_map(|(client, link)| Op::SelectOther { client, link }),
         2 => (who.clone(), address.clone())
@@ -202,6 +204,7 @@ struct World {
     rules: Rules,
     /// Messages to be handed over again, and when.
     waiting: Vec<(Who, u64, Vec<u8>, Time)>,
+    ahead: Ahead<()>,
 }
 
 impl World {
@@ -216,6 +219,7 @@ impl World {
             withheld: HashMap::new(),
             rules: Rules::Plain,
             waiting: Vec::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -249,11 +253,14 @@ impl World {
         }
     }
 
-    fn decided(&mut self, who: Who, sent: u64, message: Vec<u8>, decision: Decision) {
+    fn decided(&mut self, who: Who, sent: u64, message: Vec<u8>, mut decision: Decision) {
         if decision.ticket.is_some() {
             // A grant takes the offer's place. The client remembers it, for when it asks again.
             if let Some((_, until)) = self.offers.get_mut(&who) {
                 *until = self.server.now;
+            }
+            if self.ahead.take(&decision.writes).is_some() {
+                decision.writes.clear();
             }
             self.under_way.push_back((who, sent, self.server.now, decision));
             return;
@@ -348,6 +355,26 @@ impl World {
         }
     }
 
+    /// What is offered is written, as the shell does it while its disk is idle.
+    fn write_ahead(&mut self, link: usize, discover: &[u8], offered: Ipv4Addr) {
+        if !self.under_way.is_empty() || !self.ahead.has_room() {
+            return;
+        }
+        let Some(lease) = self.server.foresee(link, discover, offered) else { return };
+        write(&mut self.server.disk, &[LeaseWrite::Put(lease.clone())]);
+        self.ahead.note(lease, ());
+    }
+
+    /// What became of it is written: once a second, and of `all` when the clock was set.
+    fn write_outcomes(&mut self, all: bool) {
+        let outcomes = self.ahead.outcomes(&self.server.core, all);
+        // After everything that was decided before.
+        while !outcomes.is_empty() && !self.under_way.is_empty() {
+            self.commit();
+        }
+        write(&mut self.server.disk, &outcomes);
+    }
+
     fn commit(&mut self) {
         let Some((who, sent, at, decision)) = self.under_way.pop_front() else { return };
         self.server.commit(&decision);
@@ -396,6 +423,7 @@ impl World {
         self.offers.clear();
         self.held.clear();
         self.waiting.clear();
+        self.ahead = Ahead::default();
         self.server.restart_at(wall);
         self.assert_nothing_is_lost(wall);
     }
@@ -413,12 +441,18 @@ impl World {
         self.server.core.probes(self.server.core_now());
         self.resume();
         match *op {
-            Op::Discover { client, link, wish } => {
+            Op::Discover { client, link, wish, ahead } => {
                 let mut message = Message::discover(mac(client));
                 if let Some(last) = wish {
                     message = message.with(50, address(link, last).octets());
                 }
+                let before = self.offers.get(&(client, link)).copied();
                 self.send((client, link), &message);
+                let now = self.offers.get(&(client, link)).copied();
+                if let Some((offered, _)) = now.filter(|_| ahead && now != before) {
+                    let discover = from(client, message).bytes();
+                    self.write_ahead(link, &discover, offered);
+                }
             }
             Op::Select { client, link } => {
                 if let Some((offered, _)) = self.offers.get(&(client, link)).copied() {
@@ -465,6 +499,7 @@ impl World {
                 }
             }
             Op::Wait(seconds) => {
+                self.write_outcomes(false);
                 // What waits for a probe is handed over when it is due, not whenever something else happens.
                 if let Some(due) = self.waiting.iter().map(|waiting| waiting.3).max() {
                     self.server.now = self.server.now + due.since(self.server.core_now());
@@ -485,6 +520,7 @@ impl World {
                 }
                 let (now, wall) = (self.server.core_now(), self.wall(clock));
                 self.server.core.follow(now, wall);
+                self.write_outcomes(true);
             }
             Op::ClockAway(clock) => {
                 let (then, wall) = (self.server.wall(), self.wall(clock));

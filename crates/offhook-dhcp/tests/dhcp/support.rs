@@ -398,6 +398,13 @@ impl Server {
         self.core.resume(self.core_now(), &Arrival { link, source, destination: BROADCAST }, bytes)
     }
 
+    /// What a REQUEST would lease, after a DISCOVER that was broadcast.
+    pub(crate) fn foresee(&self, link: usize, discover: &[u8], offered: Ipv4Addr) -> Option<Lease> {
+        let source = SocketAddrV4::new(NOBODY, 68);
+        let arrival = Arrival { link, source, destination: BROADCAST };
+        self.core.foresee(self.core_now(), &arrival, discover, offered)
+    }
+
     pub(crate) fn commit(&mut self, decision: &Decision) -> Vec<offhook_model::Event> {
         write(&mut self.disk, &decision.writes);
         decision.ticket.map(|ticket| self.core.committed(ticket)).unwrap_or_default()

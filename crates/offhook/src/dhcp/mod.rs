@@ -5,6 +5,7 @@
 
 mod backlog;
 mod counters;
+mod finish;
 mod journal;
 mod ports;
 mod prober;

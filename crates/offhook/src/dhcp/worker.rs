@@ -1,21 +1,23 @@
 //! The thread that owns the DHCP core.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
-use offhook_dhcp::{Arrival, ClockSet, Core, Decision, MessageType, Reply, Ticket, Trace};
+use offhook_dhcp::{Ahead, Arrival, ClockSet, Core, Decision, MessageType, Ticket, Trace};
 use offhook_model::{LeaseWrite, Site, Time};
 use offhook_net::{Poller, Ready, Recovery, RecvBatch, recovery};
-use offhook_store::{Batch, Writer};
+use offhook_store::Writer;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::backlog::{Backlog, Message};
+use super::finish::{Fate, Job, Pending, Then, finish, send};
 use super::journal::Journal;
 use super::ports::Ports;
 use super::prober::{Held, Prober, Waiting};
-use super::questions::{Asked, Question};
+use super::questions::Question;
 use super::upkeep::Upkeep;
 use super::{Leases, WakeUp};
 use crate::clock::{self, Clock};
@@ -29,7 +31,7 @@ const PROBING: Duration = Duration::from_millis(5);
 
 /// Messages decided about before the sockets are looked at again: some 100 µs, in which a boot storm does not fill
 /// even the smallest receive buffer.
-const STEP: usize = 8;
+pub(super) const STEP: usize = 8;
 
 /// Messages that come with one system call when there are as many.
 const BATCH: usize = 64;
@@ -43,8 +45,8 @@ const RECEIVES: usize = 1024;
 /// What other threads tell the worker.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// These changes are on disk, and their replies were sent.
-    Committed(Vec<Ticket>),
+    /// These changes are on disk, and their replies are sent; whether some were written just now.
+    Committed(Vec<Ticket>, bool),
     /// These changes are not on disk, and were not answered.
     Failed(Vec<Ticket>),
     /// Somebody wants to know something, or to change it.
@@ -79,29 +81,12 @@ impl Mailbox {
 /// How a message is decided about: [`Core::handle`] or [`Core::resume`].
 type Decide = fn(&mut Core, Time, &Arrival, &[u8]) -> Decision;
 
-/// What waits for the disk.
-struct Pending {
-    ticket: Ticket,
-    then: Then,
-}
-
-/// What is done about it once it is durable.
-enum Then {
-    /// The client is answered.
-    Send { link: usize, reply: Reply, trace: Trace },
-    /// Nobody is: an address was given back, or is in use.
-    Note { link: usize, trace: Trace },
-    /// Who asked for it, not being a client, is told.
-    Tell(Asked),
-    /// Nothing: it is what was on disk already.
-    Nothing,
-}
-
 struct Worker {
     core: Core,
     ports: Arc<Ports>,
     journal: Arc<Journal>,
-    writer: Writer<Option<Pending>>,
+    writer: Writer<Job>,
+    ahead: Ahead<Fate>,
     names: Feed,
     clock: Clock,
     ticked: Time,
@@ -146,6 +131,7 @@ pub(super) fn run(
         ports: Arc::clone(&ports),
         journal,
         writer,
+        ahead: Ahead::default(),
         names,
         clock,
         ticked: clock.now(),
@@ -159,6 +145,7 @@ pub(super) fn run(
     let mut batch = RecvBatch::new();
     worker.probe();
     while worker.serve(&poller, &mail, &mut batch) == Ended::Reloaded {}
+    worker.tell_outcomes(true);
     worker.writer.close();
 }
 
@@ -235,8 +222,8 @@ impl Worker {
     fn read_mail(&mut self, mail: &Receiver<Mail>) -> Option<Ended> {
         loop {
             match mail.try_recv() {
-                Ok(Mail::Committed(tickets)) => {
-                    if std::mem::take(&mut self.storage_failed) {
+                Ok(Mail::Committed(tickets, wrote)) => {
+                    if wrote && std::mem::take(&mut self.storage_failed) {
                         info!("leases can be written again: DHCP answers");
                     }
                     for ticket in tickets {
@@ -252,7 +239,7 @@ impl Worker {
                     if let Some((ticket, writes, asked)) =
                         question.answer(&mut self.core, self.clock.now())
                     {
-                        self.submit(writes, Pending { ticket, then: Then::Tell(asked) });
+                        self.submit(writes, ticket, Then::Tell(asked));
                     }
                 }
                 Ok(Mail::Reload(site, answer)) => {
@@ -286,7 +273,8 @@ impl Worker {
         }
         self.ticked = now;
         self.core.tick(now);
-        match self.core.follow(now, clock::wall()) {
+        let set = self.core.follow(now, clock::wall());
+        match set {
             Some(ClockSet::Forward(by)) => clock_set("forward", by),
             Some(ClockSet::Back(by)) => clock_set("back", by),
             None => {}
@@ -294,8 +282,11 @@ impl Worker {
         self.names.wall_is(now, self.core.wall(now));
         if self.storage_failed {
             // Forgetting an address nobody can have changes nothing, but shows whether the disk takes writes again.
-            let probe = LeaseWrite::Remove(std::net::Ipv4Addr::UNSPECIFIED);
-            let _ = self.writer.submit(vec![probe], None);
+            let probe = LeaseWrite::Remove(Ipv4Addr::UNSPECIFIED);
+            let _ = self.writer.submit(vec![probe], Job::own(1));
+        } else {
+            // What was written ahead has the times of before.
+            self.tell_outcomes(set.is_some());
         }
         self.upkeep.look();
     }
@@ -305,8 +296,9 @@ impl Worker {
             return;
         };
         let arrival = Arrival { link, source: message.source, destination: message.destination };
+        let now = self.clock.now();
         let Decision { reply, writes, ticket, hold, trace } =
-            decide(&mut self.core, self.clock.now(), &arrival, &message.bytes);
+            decide(&mut self.core, now, &arrival, &message.bytes);
         if let (Err(reason), Some(until)) = (&reply, hold) {
             let (reason, source) = (*reason, message.source);
             if self.hold(until, Held::Message(message)) {
@@ -329,12 +321,15 @@ impl Worker {
                     Some(reply) => Then::Send { link, reply, trace },
                     None => Then::Note { link, trace },
                 };
-                self.submit(writes, Pending { ticket, then });
+                self.submit(writes, ticket, then);
             }
             None => {
                 if let Some(reply) = reply
                     .filter(|reply| !(self.storage_failed && reply.message == MessageType::Offer))
                 {
+                    if let (MessageType::Offer, Some(offered)) = (reply.message, trace.address) {
+                        self.write_ahead(now, &arrival, &message.bytes, offered);
+                    }
                     match hold {
                         Some(until) => {
                             self.hold(until, Held::Offer { link, reply, trace });
@@ -359,7 +354,7 @@ impl Worker {
             return;
         }
         let Some((ticket, writes)) = self.core.rewrite(REWRITES) else { return };
-        self.submit(writes, Pending { ticket, then: Then::Nothing });
+        self.submit(writes, ticket, Then::Nothing);
     }
 
     /// How long there is nothing to do but to listen.
@@ -384,7 +379,7 @@ impl Worker {
                 address: Some(address),
                 ..Trace::default()
             };
-            self.submit(writes, Pending { ticket, then: Then::Note { link: 0, trace } });
+            self.submit(writes, ticket, Then::Note { link: 0, trace });
         }
         for held in self.waiting.due(now) {
             match held {
@@ -400,10 +395,13 @@ impl Worker {
         }
     }
 
-    fn submit(&mut self, writes: Vec<LeaseWrite>, pending: Pending) {
-        let Err(full) = self.writer.submit(writes, Some(pending)) else { return };
+    fn submit(&mut self, mut writes: Vec<LeaseWrite>, ticket: Ticket, then: Then) {
+        // What was written ahead comes before this in the queue, and this is done when that is.
+        let written = self.ahead.take(&writes).map(|fate| (fate, std::mem::take(&mut writes)));
+        let change = Job::change(Pending { ticket, then, written }, writes.len());
+        let Err(full) = self.writer.submit(writes, change) else { return };
         let why = full.to_string();
-        if let Some(pending) = full.ticket {
+        if let Some(pending) = full.ticket.change {
             self.core.failed(pending.ticket);
             if let Then::Tell(asked) = pending.then {
                 asked.failed(why);
@@ -411,49 +409,27 @@ impl Worker {
         }
         self.journal.overloaded();
     }
-}
 
-/// On the writer's thread, once a batch is durable or has failed: tells the core, then answers. In this order,
-/// or a client that is quick to speak again would be met before its lease is settled.
-fn finish(
-    batch: Batch<Option<Pending>>,
-    ports: &Ports,
-    journal: &Journal,
-    mailbox: &Mailbox,
-    names: &Feed,
-) {
-    let pending: Vec<_> = batch.tickets.into_iter().flatten().collect();
-    let tickets: Vec<_> = pending.iter().map(|done| done.ticket).collect();
-    match batch.result {
-        Ok(()) => {
-            mailbox.post(Mail::Committed(tickets));
-            journal.committed();
-            for (place, done) in pending.into_iter().enumerate() {
-                if place % STEP == STEP - 1 {
-                    // On a single processor nobody empties the sockets meanwhile.
-                    std::thread::yield_now();
-                }
-                match done.then {
-                    Then::Send { link, reply, trace } => send(ports, journal, link, &reply, &trace),
-                    Then::Note { link, trace } => journal.taken(&trace, ports, link),
-                    Then::Tell(asked) => {
-                        journal.released(asked.lease());
-                        asked.done();
-                    }
-                    Then::Nothing => {}
-                }
-            }
-            // After the replies, so that no lease has a name before its client has the lease.
-            names.tell(batch.writes);
+    /// Writes the lease of an offer while its client reads it, if the disk has nothing else to do.
+    fn write_ahead(&mut self, now: Time, arrival: &Arrival, discover: &[u8], offered: Ipv4Addr) {
+        let is_quiet = !self.storage_failed && self.backlog.is_empty() && self.writer.is_idle();
+        if !is_quiet || !self.ahead.has_room() {
+            return;
         }
-        Err(error) => {
-            journal.commit_failed(&error, tickets.len());
-            mailbox.post(Mail::Failed(tickets));
-            for lost in pending {
-                if let Then::Tell(asked) = lost.then {
-                    asked.failed(error.to_string());
-                }
-            }
+        let Some(lease) = self.core.foresee(now, arrival, discover, offered) else { return };
+        let write = vec![LeaseWrite::Put(lease.clone())];
+        let fate = Fate::default();
+        self.ahead.note(lease, fate.clone());
+        // Should there be no room for it, its fate is never sealed.
+        let _ = self.writer.submit(write, Job::ahead(fate));
+    }
+
+    /// Writes what became of leases that were written ahead, as far as it is known; of `all` when nothing more will be.
+    fn tell_outcomes(&mut self, all: bool) {
+        let outcomes = self.ahead.outcomes(&self.core, all);
+        if !outcomes.is_empty() {
+            let count = outcomes.len();
+            let _ = self.writer.submit(outcomes, Job::own(count));
         }
     }
 }
@@ -464,13 +440,4 @@ fn clock_set(whither: &str, by: Duration) {
         seconds,
         "the clock of this machine was set {whither}: leases go on for as long as they were to"
     );
-}
-
-fn send(ports: &Ports, journal: &Journal, link: usize, reply: &Reply, trace: &Trace) {
-    match ports.send(link, reply) {
-        Ok(()) => journal.answered(trace, reply, ports, link),
-        Err(error) => {
-            journal.send_failed(&error, reply, ports.interface(link));
-        }
-    }
 }

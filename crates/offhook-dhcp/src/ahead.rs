@@ -1,0 +1,100 @@
+//! Leases that are written before anybody asks for them.
+//!
+//! A lease must be on disk before its ACK leaves, and a client that is alone waits for the disk: nobody else's lease
+//! is written with its own. But who is offered an address mostly takes it. So a shell whose disk has nothing to do may
+//! write the lease when it is offered ([`Core::foresee`]), while the client reads the offer; the ACK of just that lease
+//! then waits for no more than that this write is done. On disk it ends as late as it may end at all, and a crash in
+//! between is as if it had been acknowledged: nothing that anybody was told is ever lost. What became of it is written
+//! later: the lease with its times, or what the address was before.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use offhook_model::{Lease, LeaseWrite};
+
+use crate::Core;
+
+/// Offers that may be written and not taken yet: a flood of clients that take none costs the disk next to nothing, and
+/// after a crash no more addresses than these are leased to nobody.
+const UNTAKEN: usize = 8;
+
+/// Leases written whose outcome is not yet.
+const MOST: usize = 8192;
+
+/// A lease that was written ahead.
+#[derive(Debug)]
+struct Written<F> {
+    lease: Lease,
+    fate: F,
+    taken: bool,
+}
+
+/// Leases that were written ahead and whose outcome was not written yet. An `F` tells whether one is on disk.
+#[derive(Debug)]
+pub struct Ahead<F> {
+    written: HashMap<Ipv4Addr, Written<F>>,
+    untaken: usize,
+}
+
+impl<F> Default for Ahead<F> {
+    fn default() -> Self {
+        Self { written: HashMap::new(), untaken: 0 }
+    }
+}
+
+impl<F: Clone> Ahead<F> {
+    /// Whether one more may be written.
+    pub fn has_room(&self) -> bool {
+        self.untaken < UNTAKEN && self.written.len() < MOST
+    }
+
+    /// Notes that a lease is being written.
+    pub fn note(&mut self, lease: Lease, fate: F) {
+        let before = self.written.insert(lease.address, Written { lease, fate, taken: false });
+        if before.is_none_or(|before| before.taken) {
+            self.untaken += 1;
+        }
+    }
+
+    /// To be told of the writes of every decision, before they are made. When they are nothing but a lease that was
+    /// written ahead, its fate: once that is on disk, so is this.
+    pub fn take(&mut self, writes: &[LeaseWrite]) -> Option<F> {
+        let mut fate = None;
+        for write in writes {
+            let (address, lease) = match write {
+                LeaseWrite::Put(lease) => (lease.address, Some(lease)),
+                LeaseWrite::Remove(address) => (*address, None),
+            };
+            let Some(written) = self.written.get_mut(&address) else { continue };
+            if !std::mem::replace(&mut written.taken, true) {
+                self.untaken -= 1;
+                let is_all = writes.len() == 1;
+                let covered = lease.filter(|lease| is_all && covers(&written.lease, lease));
+                fate = covered.map(|_| written.fate.clone());
+            }
+        }
+        fate
+    }
+
+    /// What is to be on disk now about addresses written ahead, as far as that is known; of `all`, when there will be
+    /// no other time. Each is told once.
+    pub fn outcomes(&mut self, core: &Core, all: bool) -> Vec<LeaseWrite> {
+        let mut outcomes = Vec::new();
+        self.written.retain(|address, written| {
+            let is_known = all || core.is_settled(*address);
+            if is_known {
+                self.untaken -= usize::from(!written.taken);
+                let lease = core.lease_at(*address);
+                outcomes.push(lease.map_or(LeaseWrite::Remove(*address), LeaseWrite::Put));
+            }
+            !is_known
+        });
+        outcomes
+    }
+}
+
+/// Whether what is on disk is as good as the lease: the same, but for ending later.
+fn covers(on_disk: &Lease, lease: &Lease) -> bool {
+    let Lease { since, expires, .. } = *on_disk;
+    lease.expires <= expires && Lease { since, expires, ..lease.clone() } == *on_disk
+}

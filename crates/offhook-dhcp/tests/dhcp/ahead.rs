@@ -1,0 +1,143 @@
+//! Leases written when they are offered.
+
+use std::time::Duration;
+
+use offhook_dhcp::Ahead;
+use offhook_model::{Lease, LeaseState, LeaseWrite};
+
+use crate::support::*;
+
+fn select(n: u8, offered: std::net::Ipv4Addr) -> Message {
+    Message::request(mac(n)).with(50, offered.octets()).with(54, VOICE_ADDRESS.octets())
+}
+
+/// Offers an address, and what it foresees.
+fn offer(server: &mut Server, discover: &Message) -> (std::net::Ipv4Addr, Option<Lease>) {
+    let offered = server.reply(ON_VOICE, discover).yiaddr();
+    (offered, server.foresee(ON_VOICE, &discover.bytes(), offered))
+}
+
+#[test]
+fn what_is_foreseen_is_what_the_ack_writes_but_for_its_times() {
+    let mut server = Server::lab();
+    let named =
+        |message: Message| message.with(12, b"phone").with(60, b"440HD").with(61, b"\x00it");
+    let (offered, foreseen) = offer(&mut server, &named(Message::discover(mac(1))));
+    let foreseen = foreseen.unwrap();
+    assert_eq!((foreseen.address, foreseen.state), (offered, LeaseState::Bound));
+    server.wait(20);
+    let decision = server.decide(ON_VOICE, &named(select(1, offered)).bytes());
+    let [LeaseWrite::Put(lease)] = &decision.writes[..] else { panic!("{:?}", decision.writes) };
+    assert!(foreseen.expires >= lease.expires && foreseen.since < lease.since);
+    let (since, expires) = (lease.since, lease.expires);
+    assert_eq!(Lease { since, expires, ..foreseen }, *lease);
+}
+
+#[test]
+fn it_covers_an_ack_at_the_last_moment_that_the_offer_is_held() {
+    let mut server = Server::lab();
+    let mut ahead = Ahead::default();
+    let (offered, foreseen) = offer(&mut server, &Message::discover(mac(1)));
+    ahead.note(foreseen.unwrap(), "fate");
+    server.wait(server.site.dhcp.offer_hold.as_secs());
+    let decision = server.decide(ON_VOICE, &select(1, offered).bytes());
+    assert_eq!(ahead.take(&decision.writes), Some("fate"));
+    // Whoever asks again has it written anew.
+    let decision = server.decide(ON_VOICE, &select(1, offered).bytes());
+    assert_eq!(ahead.take(&decision.writes), None);
+}
+
+#[test]
+fn a_lease_that_is_not_the_one_written_ahead_is_written_itself() {
+    let mut server = Server::lab();
+    let other: [fn(Message) -> Message; 3] = [
+        |request| request.with(12, b"name"),
+        |request| request.with(60, b"440HD"),
+        |request| request.with(51, 0x0fff_ffff_u32.to_be_bytes()),
+    ];
+    server.site = std::sync::Arc::new({
+        let mut lab = site();
+        lab.scopes[0].times.max = Some(Duration::from_secs(48 * 3600));
+        lab
+    });
+    server.core.set_site(server.site.clone(), links(), server.now);
+    for (n, change) in (1..).zip(other) {
+        let mut ahead = Ahead::default();
+        let (offered, foreseen) = offer(&mut server, &Message::discover(mac(n)));
+        ahead.note(foreseen.unwrap(), ());
+        let decision = server.decide(ON_VOICE, &change(select(n, offered)).bytes());
+        assert_eq!(ahead.take(&decision.writes), None, "{:?}", decision.writes);
+        server.commit(&decision);
+        let outcome = ahead.outcomes(&server.core, false);
+        assert_eq!(outcome, decision.writes);
+    }
+}
+
+#[test]
+fn an_offer_not_taken_is_undone_on_disk_when_it_is_nobodys_any_more() {
+    let mut server = Server::lab();
+    let gone = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    server.reply(ON_VOICE, &select(1, gone));
+    let release = Message::release(mac(1), gone);
+    let _ = server.send(ON_VOICE, &release);
+    let before = server.disk.clone();
+
+    // One address that somebody had, one that nobody had.
+    let wish = Message::discover(mac(2)).with(50, gone.octets());
+    let mut ahead = Ahead::default();
+    for discover in [wish, Message::discover(mac(3))] {
+        let (_, foreseen) = offer(&mut server, &discover);
+        let lease = foreseen.unwrap();
+        write(&mut server.disk, &[LeaseWrite::Put(lease.clone())]);
+        ahead.note(lease, ());
+    }
+    assert_eq!(ahead.outcomes(&server.core, false), [], "they are on offer yet");
+    server.wait(server.site.dhcp.offer_hold.as_secs() + 1);
+    server.core.tick(server.now);
+    let outcomes = ahead.outcomes(&server.core, false);
+    assert_eq!(outcomes.len(), 2);
+    write(&mut server.disk, &outcomes);
+    assert_eq!(server.disk, before);
+    assert_eq!(ahead.outcomes(&server.core, true), [], "each is told once");
+}
+
+#[test]
+fn a_client_that_would_give_something_up_is_not_foreseen() {
+    let mut server = Server::lab();
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let mut lab = site();
+    lab.phones.push(phone(mac(1), Some("10.250.1.99"), Vec::new()));
+    server.site = std::sync::Arc::new(lab);
+    server.core.set_site(server.site.clone(), links(), server.now);
+    let (offered, foreseen) = offer(&mut server, &Message::discover(mac(1)));
+    assert_eq!((offered, foreseen), (ip("10.250.1.99"), None));
+    // Nor one that has something in the scope it comes from.
+    server.lease(ON_NATIVE, &Message::discover(mac(2)));
+    assert_eq!(offer(&mut server, &Message::discover(mac(2))).1, None);
+    // Nor anything but the address on offer, or to anybody else.
+    let discover = Message::discover(mac(3));
+    let (offered, foreseen) = offer(&mut server, &discover);
+    assert!(foreseen.is_some());
+    assert_eq!(server.foresee(ON_VOICE, &discover.bytes(), ip("10.250.1.77")), None);
+    assert_eq!(server.foresee(ON_VOICE, &Message::discover(mac(4)).bytes(), offered), None);
+}
+
+#[test]
+fn those_who_take_nothing_have_no_more_than_a_few_written() {
+    let mut server = Server::lab();
+    let mut ahead = Ahead::default();
+    let mut written = 0;
+    for n in 1..100 {
+        let (_, foreseen) = offer(&mut server, &Message::discover(mac(n)));
+        if ahead.has_room() {
+            written += 1;
+            ahead.note(foreseen.unwrap(), ());
+        }
+    }
+    assert_eq!(written, 8);
+    server.wait(server.site.dhcp.offer_hold.as_secs() + 1);
+    server.core.tick(server.now);
+    let outcomes = ahead.outcomes(&server.core, false);
+    assert!(outcomes.len() == 8 && outcomes.iter().all(|one| matches!(one, LeaseWrite::Remove(_))));
+    assert!(ahead.has_room());
+}
