@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, PATIENCE, Server, Vlan};
+use crate::lab::{Lab, PATIENCE, Server, Vlan, run};
 use crate::packet::*;
 use crate::storm::site;
 
@@ -117,4 +117,52 @@ fn a_commit_that_was_cut_short_is_told_at_the_next_start() {
     server.kill();
     // It is told once.
     assert!(!lab.serve().log().contains("not whole"));
+}
+
+/// A client alone has its lease written while it reads the offer, and its ACK does not wait for the disk any more.
+#[test]
+fn a_client_alone_keeps_its_lease_though_the_server_dies_with_its_ack() {
+    let lab = Lab::new();
+    let client = lab.client(Vlan::Voice);
+    let mut acknowledged = Acknowledged::new();
+    let mut server = lab.serve();
+    for n in 1..=6 {
+        let address = client.enter(|| {
+            let address = Card::open("eth0").lease(mac(n), n, &[]).yiaddr();
+            server.kill();
+            address
+        });
+        assert_eq!(acknowledged.insert(n, address), None);
+        server = lab.serve();
+        client.enter(|| {
+            let card = Card::open("eth0");
+            for (n, address) in &acknowledged {
+                let reboot = Message::new(REQUEST, mac(*n), 100 + n).with(50, address.octets());
+                let reply = card.ask(&reboot).unwrap_or_else(|| panic!("silence for {address}"));
+                assert_eq!((reply.kind(), reply.yiaddr()), (ACK, *address), "phone {n}");
+            }
+        });
+    }
+    let addresses: HashMap<_, _> = acknowledged.iter().map(|(n, address)| (address, n)).collect();
+    assert_eq!(addresses.len(), acknowledged.len(), "two phones hold one address");
+}
+
+#[test]
+fn an_offer_that_nobody_took_is_no_lease() {
+    let lab = Lab::new();
+    let client = lab.client(Vlan::Voice);
+    let offered = |n| {
+        let discover = Message::new(DISCOVER, mac(n), n);
+        client.enter(|| Card::open("eth0").ask(&discover)).expect("an OFFER").yiaddr()
+    };
+    let listed = || {
+        let state = lab.state();
+        let words = ["leases", "--format", "csv", "--state", state.to_str().unwrap()];
+        run(lab.appliance.command(env!("CARGO_BIN_EXE_offhook")).args(words))
+    };
+    let server = lab.serve();
+    let first = offered(1);
+    assert!(!listed().contains(&first.to_string()), "{}", listed());
+    assert_eq!(server.terminate(), Some(0));
+    assert!(!listed().contains(&first.to_string()), "{}", listed());
 }

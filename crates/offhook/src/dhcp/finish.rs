@@ -187,7 +187,9 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/../../config/lab.toml"
         )));
-        let site = Arc::new(site.site.unwrap());
+        let mut site = site.site.unwrap();
+        site.scopes.iter_mut().for_each(|scope| scope.probe = false);
+        let site = Arc::new(site);
         let links = vec![offhook_dhcp::Link {
             scope: site.scope_ids().next().map(|(id, _)| id),
             address: Ipv4Addr::new(10, 250, 1, 5),
