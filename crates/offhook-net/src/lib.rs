@@ -2,7 +2,8 @@
 //!
 //! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`], the DNS loop
 //! one that waits in [`Exchanges::receive`]. This is
-//! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg and three socket options.
+//! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg,
+//! three socket options and a thread's priority.
 
 mod datagram;
 mod error;
@@ -15,6 +16,7 @@ mod options;
 mod packet;
 mod poll;
 mod probe;
+mod thread;
 mod train;
 
 pub use datagram::{Datagram, DhcpSocket, Outgoing, RecvBatch};
@@ -27,4 +29,5 @@ pub use options::never_fragment;
 pub use packet::FrameSocket;
 pub use poll::{Poller, Ready, Waker};
 pub use probe::{ArpSocket, EchoSocket};
+pub use thread::give_way;
 pub use train::{path_mtu, send_train};

@@ -15,12 +15,16 @@ use std::time::Duration;
 use offhook_dns::{NameBook, NameRules};
 use offhook_model::{Lease, LeaseWrite, Site, Time};
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use super::publish::Publisher;
 use crate::clock::{self, Clock};
 
 /// Changes that are made before they are published: some milliseconds' work, and publishing waits for its time.
 const STEP: usize = 1024;
+
+/// How far the thread stands back when others want the processor: in a storm of phones it has some 4 % of it.
+const NICE: u8 = 15;
 
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -148,6 +152,9 @@ impl Names {
         let feed = Feed(Some(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("names".into()).spawn(move || {
             let mut keeper = keeper;
+            if let Err(error) = offhook_net::give_way(NICE) {
+                debug!(%error, "names of leases take as much of the processor as leases");
+            }
             // Who came first, as far as leases tell.
             kept.sort_unstable_by_key(|lease| (lease.since, lease.address));
             kept.iter().for_each(|lease| keeper.put(lease));
