@@ -2,6 +2,7 @@
 //! it. What phones get is compared byte for byte, and what was asked of the server read from its log.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -139,7 +140,8 @@ impl Site {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let names = self.cached();
-            if names.len() == count {
+            let are_done = !names.iter().any(|name| name.starts_with(".new-"));
+            if names.len() == count && are_done {
                 return names;
             }
             assert!(Instant::now() < deadline, "{count} files: {names:?}");
@@ -728,4 +730,89 @@ fn check_misses_no_image_that_can_be_fetched() {
     // Only of the one that may not be fetched.
     assert!(printed.contains("`odd.bin` is not in the TFTP root"), "{printed}");
     assert!(printed.contains("0 errors, 1 warning"), "{printed}");
+}
+
+#[test]
+fn a_file_whose_length_is_not_told_is_sent_without_one() {
+    let site = Site::new(URL);
+    let image = noise(300_000);
+    site.put("440hd.img", &image);
+    // What looks for server-side includes cannot say how long the result will be.
+    let _nginx = site.nginx("ssi on;\nssi_types *;");
+    let _server = site.lab.serve();
+    let machine = site.phone();
+    machine.enter(|| {
+        let mut phone = Phone::ask("440hd.img");
+        phone.until(1).unwrap();
+        assert_eq!(phone.size, None);
+        assert_same(phone.all(), &image);
+    });
+    site.wait_for_cached(2);
+    // From the cache it has one.
+    machine.enter(|| {
+        let mut phone = Phone::ask("440hd.img");
+        phone.until(1).unwrap();
+        assert_eq!(phone.size, Some(300_000));
+    });
+}
+
+#[test]
+fn a_file_whose_end_cannot_be_told_from_a_broken_connection_is_taken_by_its_digest_only() {
+    let good = noise(50_000);
+    let site = Site::new(&format!("{URL}images = {{ \"405.img\" = \"{}\" }}\n", digest(&good)));
+    let server = site.lab.serve();
+    // As HTTP/1.0 has it.
+    let listener = site.machine.enter(|| std::net::TcpListener::bind("0.0.0.0:8088").unwrap());
+    let body = good.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+            let _ = stream.write_all(&body);
+        }
+    });
+    let phone = site.phone();
+    assert_eq!(fetch(&phone, "440hd.img"), refused(NOTHING.0, NOTHING.1));
+    server.wait_for_log(&["440hd.img", "does not say how long the file is"]);
+    assert_same(fetch(&phone, "405.img"), &good);
+}
+
+#[test]
+fn when_one_server_of_the_pair_is_dead_the_other_one_is_asked() {
+    let site = Site::new(&format!("{URL}upstream_timeout = \"2s\"\n"));
+    let names = ["405.img", "405hd.img", "420hd.img", "430hd.img", "440hd.img", "sip100.img"];
+    for name in names {
+        site.put(name, name.as_bytes());
+    }
+    let _nginx = site.nginx("");
+    site.machine.ip("addr del 10.250.1.152/24 dev eth0");
+    let _server = site.lab.serve();
+    let phone = site.phone();
+    // Whichever comes first.
+    for name in names {
+        assert_same(fetch(&phone, name), name.as_bytes());
+    }
+}
+
+#[test]
+fn a_server_that_hangs_holds_up_nobody_who_wants_something_else() {
+    let site = Site::new(URL);
+    site.lab.image("440hd.img", b"in the root");
+    let nginx = site.nginx("");
+    let server = site.lab.serve();
+    kill(Pid::from_raw(nginx.child.id() as i32), Signal::SIGSTOP).unwrap();
+    let phone = site.phone();
+    phone.enter(|| {
+        let waiting: Vec<_> = (0..64).map(|n| Phone::ask(&format!("{n}.img"))).collect();
+        let began = Instant::now();
+        for _ in 0..20 {
+            assert_same(Phone::ask("440HD.img").all(), b"in the root");
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        for phone in waiting {
+            assert_eq!(phone.all(), refused(NOTHING.0, NOTHING.1));
+        }
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    });
+    server.wait_for_log(&["cannot be fetched", "too many other files"]);
 }

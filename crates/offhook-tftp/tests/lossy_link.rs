@@ -3,11 +3,16 @@
 
 #![cfg(test)]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use offhook_tftp::{FirstContact, Limits, Outcome, Packet, Rollover, Transfer, first_contact};
+use offhook_tftp::{
+    FirstContact, Image, Limits, Outcome, Packet, Rollover, Transfer, first_contact,
+};
 use proptest::prelude::*;
 
 /// What happens to one datagram: it arrives once for each of these, so many milliseconds later.
@@ -187,6 +192,31 @@ impl Link {
     }
 }
 
+/// An image that may still be on its way.
+#[derive(Clone)]
+struct Arriving {
+    bytes: Arc<[u8]>,
+    here: Rc<Cell<usize>>,
+    size_is_told: bool,
+}
+
+/// Octets of an image that arrive together.
+const CHUNK: usize = 700;
+
+impl Image for Arriving {
+    fn size(&self) -> Option<u64> {
+        self.size_is_told.then_some(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let here = &self.bytes[..self.here.get()];
+        match here.read_at(offset, into) {
+            Ok(0) if here.len() < self.bytes.len() => Err(io::ErrorKind::WouldBlock.into()),
+            read => read,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Setup {
     size: usize,
@@ -195,6 +225,9 @@ struct Setup {
     habit: Habit,
     rollover: Rollover,
     netascii: bool,
+    /// How many milliseconds after the one before each chunk of the image arrives; the rest is there from the start.
+    arrivals: Vec<u16>,
+    size_is_told: bool,
 }
 
 struct Report {
@@ -224,6 +257,17 @@ fn run(setup: &Setup, fates: Vec<Fate>, echoes_requests: bool) -> Report {
     }
     let start = Instant::now();
     let mut now = start;
+    let mut arrivals: Vec<(Instant, usize)> = Vec::new();
+    for (pause, chunk) in setup.arrivals.iter().zip(0..image.len().div_ceil(CHUNK)) {
+        let before = arrivals.last().map_or(start, |(at, _)| *at);
+        let here = image.len().min((chunk + 1) * CHUNK);
+        arrivals.push((before + Duration::from_millis((*pause).into()), here));
+    }
+    if let Some((_, last)) = arrivals.last_mut() {
+        *last = image.len();
+    }
+    let here = Rc::new(Cell::new(if arrivals.is_empty() { image.len() } else { 0 }));
+    let image = Arriving { bytes: image, here, size_is_told: setup.size_is_told };
     let mut client = Client {
         request: request.clone().into_bytes(),
         peer: None,
@@ -242,13 +286,16 @@ fn run(setup: &Setup, fates: Vec<Fate>, echoes_requests: bool) -> Report {
     let mut link =
         Link { fates: fates.into_iter(), under_way: BTreeMap::new(), sent: 0, echoes_requests };
     // The server holds one transfer for this client, as the program does: a later request replaces it.
-    let mut transfer: Option<Transfer<Arc<[u8]>>> = None;
+    let mut transfer: Option<Transfer<Arriving>> = None;
     let mut port = 0;
     let mut outcomes = Vec::new();
     let mut retransmitted = 0;
     link.send(now, End::Server, 0, request.into_bytes());
     let mut out = Vec::new();
     for _ in 0..200_000 {
+        if let Some((_, here)) = arrivals.iter().rfind(|(at, _)| *at <= now) {
+            image.here.set(*here);
+        }
         let mut answers = Vec::new();
         if let Some((&(arrival, _), _)) = link.under_way.first_key_value()
             && arrival <= now
@@ -299,7 +346,7 @@ fn run(setup: &Setup, fates: Vec<Fate>, echoes_requests: bool) -> Report {
             }
         }
         if client.state == State::Done {
-            assert!(client.file() == *image, "a wrong file of {} bytes", client.file.len());
+            assert!(client.file() == *image.bytes, "a wrong file of {} bytes", client.file.len());
         }
         let next = link
             .under_way
@@ -308,6 +355,7 @@ fn run(setup: &Setup, fates: Vec<Fate>, echoes_requests: bool) -> Report {
             .into_iter()
             .chain(transfer.as_ref().and_then(Transfer::deadline))
             .chain((client.state == State::Reading).then_some(client.deadline))
+            .chain(arrivals.iter().map(|(at, _)| *at).find(|at| *at > now && transfer.is_some()))
             .min();
         let Some(next) = next else {
             return Report { state: client.state, outcomes, datagrams: link.sent, retransmitted };
@@ -329,7 +377,20 @@ fn setup() -> impl Strategy<Value = Setup> {
             habit: if chatty { Habit::Chatty } else { Habit::Silent },
             rollover: if to_one { Rollover::ToOne } else { Rollover::ToZero },
             netascii,
+            arrivals: Vec::new(),
+            size_is_told: true,
         })
+}
+
+/// As [`setup`], with an image that arrives while it is sent, now and then more slowly than a client waits for.
+fn arriving() -> impl Strategy<Value = Setup> {
+    let pause = prop_oneof![4 => 0..100_u16, 2 => 0..1500_u16, 1 => 0..9000_u16];
+    let arrivals = proptest::collection::vec(pause, 1..20);
+    (setup(), arrivals, any::<bool>()).prop_map(|(setup, arrivals, size_is_told)| Setup {
+        arrivals,
+        size_is_told,
+        ..setup
+    })
 }
 
 fn fates(loss: u32) -> impl Strategy<Value = Vec<Fate>> {
@@ -359,6 +420,20 @@ proptest! {
     #[test]
     fn a_link_that_loses_little_always_delivers(setup in setup(), fates in fates(1)) {
         prop_assert_eq!(run(&setup, fates, false).state, State::Done);
+    }
+
+    #[test]
+    fn an_image_that_arrives_while_it_is_sent_is_sent_whole(setup in arriving(), fates in fates(1)) {
+        prop_assert_eq!(run(&setup, fates, false).state, State::Done);
+    }
+
+    #[test]
+    fn an_image_that_arrives_over_a_bad_link_ends_in_the_exact_file_or_a_clean_error(
+        setup in arriving(),
+        fates in fates(6),
+    ) {
+        let report = run(&setup, fates, true);
+        prop_assert!(matches!(report.state, State::Done | State::GaveUp), "{:?}", report.state);
     }
 
     #[test]

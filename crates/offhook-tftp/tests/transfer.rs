@@ -503,3 +503,61 @@ fn an_image_still_arriving_is_waited_for() {
     bench.transfer.image().available.set(5000);
     assert_eq!(bench.blocks(), [2]);
 }
+
+#[test]
+fn a_wait_for_the_image_is_not_held_against_the_client() {
+    let image = Odd { available: Cell::new(600), then: io::ErrorKind::WouldBlock };
+    let mut bench = Bench::new(image, "");
+    assert_eq!(bench.blocks(), [1]);
+    assert!(bench.ack(1).sent().is_empty() && bench.transfer.is_starved());
+    // Ten minutes, with a client that repeats its ACK now and then.
+    for _ in 0..600 {
+        bench.wait_for_timer().unwrap();
+        assert!(bench.ack(1).sent().is_empty());
+        assert_eq!(bench.outcome(), None);
+    }
+    assert_eq!((bench.transfer.stats().timeouts, bench.transfer.stats().retransmitted), (0, 0));
+    bench.transfer.image().available.set(5000);
+    assert_eq!(bench.blocks(), [2]);
+    assert!(!bench.transfer.is_starved());
+    // From here on it counts again, and from here on only.
+    let mut repeated = 0;
+    while bench.wait_for_timer().is_some() && bench.outcome().is_none() {
+        repeated += bench.blocks().len();
+    }
+    assert_eq!((repeated, bench.outcome()), (6, Some(&Outcome::TimedOut)));
+}
+
+#[test]
+fn a_window_that_has_not_all_arrived_is_sent_as_far_as_it_has_and_not_repeated_meanwhile() {
+    let image = Odd { available: Cell::new(1100), then: io::ErrorKind::WouldBlock };
+    let mut bench = Bench::new(image, "windowsize/4/");
+    bench.sent();
+    assert_eq!(bench.ack(0).blocks(), [1, 2]);
+    for _ in 0..10 {
+        bench.wait_for_timer().unwrap();
+        assert_eq!(bench.blocks(), [0; 0]);
+    }
+    bench.transfer.image().available.set(1600);
+    assert_eq!(bench.blocks(), [3]);
+    // The client has missed one of those before.
+    assert_eq!(bench.ack(1).blocks(), [2, 3]);
+    bench.transfer.image().available.set(5000);
+    assert_eq!(bench.blocks(), [4, 5]);
+}
+
+#[test]
+fn why_an_image_never_came_is_told_to_the_client() {
+    for (then, text) in [
+        (io::ErrorKind::InvalidData, "the file is damaged: its digest is not the one stated"),
+        (
+            io::ErrorKind::ConnectionAborted,
+            "the provisioning server does not give the file, try again later",
+        ),
+        (io::ErrorKind::PermissionDenied, "the server failed to read the file"),
+    ] {
+        let mut bench = Bench::new(Odd { available: Cell::new(0), then }, "");
+        assert_eq!(bench.sent(), [[b"\0\x05\0\0", text.as_bytes(), b"\0"].concat()]);
+        assert_eq!(bench.outcome(), Some(&Outcome::Failed(then)));
+    }
+}

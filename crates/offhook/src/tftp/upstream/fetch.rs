@@ -179,6 +179,11 @@ impl Upstream {
         match body.length {
             Some(0) => return Err(Trouble::Failed(format!("{} is empty", body.url))),
             Some(length) if length > most => return Err(Trouble::TooLarge(most)),
+            // Half of it would look like all of it, unless its digest says otherwise.
+            None if !body.has_end && expected.is_none() => {
+                let reason = format!("{} does not say how long the file is", body.url);
+                return Err(Trouble::Failed(reason));
+            }
             _ => {}
         }
         let (cache, memory) = (self.cache.clone(), self.memory.clone());

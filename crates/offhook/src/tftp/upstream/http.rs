@@ -27,7 +27,7 @@ use super::trouble::Trouble;
 
 /// Redirects followed for one file.
 const REDIRECTS: usize = 5;
-/// An address is given at least so long to answer, however many there are.
+/// An address is given at least so long to be reached, however many there are.
 const LEAST: Duration = Duration::from_millis(500);
 /// A longer validator is left out.
 const LONGEST_VALIDATOR: usize = 512;
@@ -55,6 +55,8 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) length: Option<u64>,
+    /// Whether its end can be told from a connection that broke.
+    pub(super) has_end: bool,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
     /// Where it came from, redirects included, and at which address.
@@ -75,6 +77,7 @@ impl Drop for Connection {
     }
 }
 
+type Connected = (SendRequest<Empty<Bytes>>, Connection);
 type Answered = (Response<Incoming>, Connection);
 
 impl Client {
@@ -91,8 +94,8 @@ impl Client {
         self.tls.as_ref().and_then(|tls| tls.as_ref().err()).map(String::as_str)
     }
 
-    /// Asks for a file, if it has changed since `known`. The path stands as in a URL. Answers in about the time the
-    /// server is given to.
+    /// Asks for a file, if it has changed since `known`. The path stands as in a URL. Answers within twice the time
+    /// that the server is given: to be reached, and then to answer.
     ///
     /// # Errors
     /// [`Trouble`] says why there is no file.
@@ -103,11 +106,12 @@ impl Client {
     ) -> Result<Answer, Trouble> {
         let text = format!("{}/{path}", self.base);
         let url = Url::parse(&text).map_err(|error| Trouble::Failed(format!("{text}: {error}")))?;
-        match timeout(self.patience, self.follow(url, known)).await {
+        match timeout(self.patience * 2, self.follow(url, known)).await {
             Ok(answered) => answered,
             Err(_) => Err(Trouble::Failed(format!(
                 "{} does not answer within {:?}",
-                self.base, self.patience
+                self.base,
+                self.patience * 2
             ))),
         }
     }
@@ -124,6 +128,7 @@ impl Client {
                 None => Answer::Unchanged,
                 Some((length, incoming, headers)) => Answer::File(Body {
                     length,
+                    has_end: length.is_some() || is_chunked(&headers),
                     etag: validator(&headers, header::ETAG),
                     last_modified: validator(&headers, header::LAST_MODIFIED),
                     url: url.to_string(),
@@ -165,41 +170,39 @@ impl Client {
         known: Option<&Description>,
         share: Duration,
     ) -> Result<Answered, String> {
-        let attempt = async {
-            let stream = TcpStream::connect(address)
-                .await
-                .map_err(|error| format!("cannot connect: {error}"))?;
-            let _ = stream.set_nodelay(true);
-            let (mut sender, connection) = match url.scheme() {
-                "https" => {
-                    let host = url.host_str().unwrap_or_default();
-                    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-                    let name = ServerName::try_from(host)
-                        .map_err(|error| format!("no name for TLS: {error}"))?;
-                    let tls = match &self.tls {
-                        Some(Ok(tls)) => TlsConnector::from(Arc::clone(tls)),
-                        Some(Err(reason)) => return Err(reason.clone()),
-                        None => return Err("no certificate authority".to_owned()),
-                    };
-                    let stream = tls.connect(name, stream).await;
-                    handshake(stream.map_err(|error| format!("TLS: {error}"))?).await?
-                }
-                _ => handshake(stream).await?,
-            };
-            let response = sender
-                .send_request(request(url, known)?)
-                .await
-                .map_err(|error| format!("no answer: {}", causes(&error)))?;
-            match response.status() {
-                // Of a pair, the other one may be well.
-                status if status.is_server_error() => Err(format!("answers {status}")),
-                _ => Ok((response, connection)),
-            }
-        };
-        match timeout(share, attempt).await {
-            Ok(attempt) => attempt,
-            Err(_) => Err(format!("no answer within {share:?}")),
+        let connected = timeout(share, self.connect(address, url)).await;
+        let connected = connected.map_err(|_| format!("cannot connect within {share:?}"))?;
+        let (mut sender, connection) = connected?;
+        let response = timeout(self.patience, sender.send_request(request(url, known)?)).await;
+        let response = response
+            .map_err(|_| format!("no answer within {:?}", self.patience))?
+            .map_err(|error| format!("no answer: {}", causes(&error)))?;
+        match response.status() {
+            // Of a pair, the other one may be well.
+            status if status.is_server_error() => Err(format!("answers {status}")),
+            _ => Ok((response, connection)),
         }
+    }
+
+    async fn connect(&self, address: SocketAddr, url: &Url) -> Result<Connected, String> {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| format!("cannot connect: {error}"))?;
+        let _ = stream.set_nodelay(true);
+        if url.scheme() != "https" {
+            return handshake(stream).await;
+        }
+        let tls = match &self.tls {
+            Some(Ok(tls)) => TlsConnector::from(Arc::clone(tls)),
+            Some(Err(reason)) => return Err(reason.clone()),
+            None => return Err("no certificate authority".to_owned()),
+        };
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name =
+            ServerName::try_from(host).map_err(|error| format!("no name for TLS: {error}"))?;
+        let stream = tls.connect(name, stream).await;
+        handshake(stream.map_err(|error| format!("TLS: {error}"))?).await
     }
 }
 
@@ -238,7 +241,7 @@ impl Body {
     }
 }
 
-async fn handshake<S>(stream: S) -> Result<(SendRequest<Empty<Bytes>>, Connection), String>
+async fn handshake<S>(stream: S) -> Result<Connected, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -326,6 +329,11 @@ fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, Trouble> {
         )));
     }
     Ok(to)
+}
+
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let coding = headers.get(header::TRANSFER_ENCODING).map(|coding| coding.as_bytes());
+    coding.is_some_and(|coding| coding.to_ascii_lowercase().ends_with(b"chunked"))
 }
 
 fn validator(headers: &HeaderMap, name: HeaderName) -> Option<String> {

@@ -102,6 +102,8 @@ enum Joined {
     Fetch(watch::Receiver<Progress>),
     Passing(Arc<Spool>),
     Refused(Trouble),
+    /// A fetch has ended since the cache was looked at.
+    Again,
 }
 
 /// A file from the cache, open and looked at.
@@ -176,16 +178,21 @@ impl Upstream {
         library: &Library,
         digests: &Digests,
     ) -> Result<LibraryImage, Trouble> {
-        let copy = self.copy(&target.key, expected, digests).await;
-        // What is just what it should be need not be asked for.
-        let is_good = expected.is_some() || self.is_fresh(&target.key);
-        let known = copy.as_ref().map(|copy| Arc::clone(&copy.description));
-        let joined = match &copy {
-            Some(_) if is_good => None,
-            _ => Some(self.join(target, expected, known)),
+        let (copy, joined) = loop {
+            let looked = Instant::now();
+            let copy = self.copy(&target.key, expected, digests).await;
+            // What is just what it should be need not be asked for.
+            if copy.is_some() && (expected.is_some() || self.is_fresh(&target.key)) {
+                break (copy, None);
+            }
+            let known = copy.as_ref().map(|copy| Arc::clone(&copy.description));
+            match self.join(target, expected, known, looked) {
+                Joined::Again => {}
+                joined => break (copy, Some(joined)),
+            }
         };
         let trouble = match joined {
-            None => None,
+            None | Some(Joined::Again) => None,
             Some(Joined::Passing(spool)) => return Ok(LibraryImage::Arriving(spool)),
             Some(Joined::Refused(trouble)) => Some(trouble),
             Some(Joined::Fetch(progress)) => match settled(progress, copy.is_some()).await {
@@ -258,11 +265,13 @@ impl Upstream {
     }
 
     /// Joins the fetch of a file that is under way, or begins one, unless there was no use in that a moment ago.
+    /// `looked` is when it was not in the cache, or not known to be good.
     fn join(
         self: &Arc<Self>,
         target: &Target,
         expected: Option<Sha256>,
         known: Option<Arc<Description>>,
+        looked: Instant,
     ) -> Joined {
         let now = Instant::now();
         let mut files = self.files();
@@ -287,6 +296,9 @@ impl Upstream {
             && file.checked.is_some_and(|at| at.elapsed() < self.settings.refresh)
         {
             return Joined::Passing(spool);
+        }
+        if file.checked.is_some_and(|checked| checked > looked) {
+            return Joined::Again;
         }
         if let Some(trouble) = file.trouble(now, expected) {
             return Joined::Refused(trouble.clone());
