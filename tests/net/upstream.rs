@@ -587,6 +587,7 @@ fn a_cached_file_that_was_damaged_is_never_served() {
         damage(&site.cache().join(content));
         // Whether it is noticed under the running server or by the next one.
         assert_same(fetch(&phone, "440hd.img"), &image);
+        site.wait_for_cached(2);
         drop(server);
     }
     assert_eq!(nginx.requests().iter().filter(|it| it.ends_with("200")).count(), 4);
@@ -646,17 +647,18 @@ fn files_and_the_cache_are_only_as_large_as_they_may_be() {
     site.wait_for_cached(2);
     assert_same(fetch(&phone, "b.bin"), &noise(400_000));
     site.wait_for_cached(4);
-    // In use again: the other one has to make room.
     assert_eq!(fetch(&phone, "huge.bin"), refused(NOTHING.0, NOTHING.1));
     server.wait_for_log(&["huge.bin", "more than the 614400 bytes"]);
+    // In use again: the other one has to make room.
+    assert_same(fetch(&phone, "a.bin"), &noise(500_000));
     assert_same(fetch(&phone, "c.bin"), &noise(300_000));
-    server.wait_for_log(&["removed from the cache", "a.bin"]);
-    assert_eq!(site.wait_for_cached(4).join(" ").matches("a.bin").count(), 0);
+    server.wait_for_log(&["removed from the cache", "b.bin"]);
+    assert_eq!(site.wait_for_cached(4).join(" ").matches("b.bin").count(), 0);
     let kept: u64 =
         fs::read_dir(site.cache()).unwrap().map(|it| it.unwrap().metadata().unwrap().size()).sum();
     assert!(kept < 1 << 20, "{kept}");
     drop(nginx);
-    assert_same(fetch(&phone, "b.bin"), &noise(400_000));
+    assert_same(fetch(&phone, "a.bin"), &noise(500_000));
 }
 
 #[test]
@@ -840,4 +842,22 @@ fn without_a_root_everything_comes_from_the_server() {
     ] {
         assert!(text.contains(told), "{told}:\n{text}");
     }
+}
+
+#[test]
+fn the_url_may_name_the_host_shortly_and_begin_with_a_path() {
+    let site = Site::new("upstream = \"http://provision:8088/fw/new\"\nupstream_refresh = 0\n");
+    fs::create_dir_all(site.files.join("fw/new")).unwrap();
+    site.put("fw/new/440hd.img", b"the image");
+    // Without an ETag.
+    let nginx = site.nginx("etag off;");
+    let _server = site.lab.serve();
+    let phone = site.phone();
+    assert_same(fetch(&phone, "440hd.img"), b"the image");
+    site.wait_for_cached(2);
+    assert_same(fetch(&phone, "440hd.img"), b"the image");
+    assert_eq!(
+        nginx.wait_for(2),
+        ["GET /fw/new/440hd.img 200", "GET /fw/new/440hd.img 304"].map(str::to_owned)
+    );
 }
