@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::lab::said;
+use crate::lab::{Server, said};
 
 #[test]
 fn phones_have_the_beginning_long_before_the_server_has_sent_the_end_and_ask_it_once() {
@@ -116,8 +116,24 @@ fn the_server_is_asked_by_https_when_a_given_authority_vouches_for_it() {
         let _server = site.lab.serve();
         assert_same(fetch(&phone, "440hd.img"), b"the image");
     }
-    // An authority that vouches for others only.
+    // The system's authorities, where the file names none.
     fs::remove_dir_all(site.cache()).unwrap();
+    let config = fs::read_to_string(site.lab.config()).unwrap();
+    fs::write(site.lab.config(), config.replace("upstream_ca", "# upstream_ca")).unwrap();
+    for (authorities, result) in
+        [("ca.pem", Ok(b"the image".to_vec())), ("other.pem", refused(NOTHING.0, NOTHING.1))]
+    {
+        let mut command = site.lab.appliance.daemon(env!("CARGO_BIN_EXE_offhook"));
+        command.arg("run").arg("--config").arg(site.lab.config());
+        command.arg("--state").arg(site.lab.state()).env("SSL_CERT_FILE", at(authorities));
+        let server = Server::spawn(&mut command);
+        server.wait_for_log(&["serving"]);
+        assert_eq!(fetch(&phone, "440hd.img"), result, "{authorities}");
+        drop(server);
+        let _ = fs::remove_dir_all(site.cache());
+    }
+    fs::write(site.lab.config(), config).unwrap();
+    // An authority that vouches for others only.
     fs::copy(at("other.pem"), at("ca.pem")).unwrap();
     let server = site.lab.serve();
     assert_eq!(fetch(&phone, "440hd.img"), refused(NOTHING.0, NOTHING.1));

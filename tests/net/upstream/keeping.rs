@@ -234,3 +234,35 @@ fn when_the_disk_has_no_more_room_in_the_middle_of_an_image_it_goes_on_in_memory
     let left = fs::read_dir(disk.path().join("cache")).unwrap().count();
     assert_eq!(left, 0, "what there was of it is gone");
 }
+
+#[test]
+fn whenever_it_is_killed_only_whole_images_are_served_afterwards() {
+    let site = Site::new(&format!("{URL}upstream_refresh = 0\n"));
+    let phone = site.phone();
+    let mut versions = Vec::new();
+    for round in 0..12_u64 {
+        let image = noise(2_000_000 + usize::try_from(round).unwrap());
+        versions.push(image.clone());
+        site.put("440hd.img", &image);
+        {
+            let _nginx = site.nginx("");
+            let server = site.lab.serve();
+            // From the first octets to well after the last ones are on the disk.
+            phone.enter(|| {
+                Phone::ask("440hd.img").until(1).unwrap();
+                std::thread::sleep(Duration::from_millis(round * 12));
+            });
+            server.kill();
+        }
+        let _server = site.lab.serve();
+        let left = site.cached();
+        assert!(
+            !left.iter().any(|name| name.starts_with(".new-")) && left.len().is_multiple_of(2),
+            "{left:?}"
+        );
+        match fetch(&phone, "440hd.img") {
+            Ok(got) => assert!(versions.contains(&got), "round {round}: {} octets", got.len()),
+            refusal => assert_eq!(refusal, refused(NOTHING.0, NOTHING.1)),
+        }
+    }
+}
