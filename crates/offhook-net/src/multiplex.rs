@@ -66,6 +66,11 @@ impl Events {
         })
     }
 
+    /// Whether nothing has happened: the wait ended by its time-out.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Whether a [`Waker`] was used.
     pub fn woken(&self) -> bool {
         self.woken

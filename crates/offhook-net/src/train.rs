@@ -37,7 +37,7 @@ pub fn send_train(
                 let control = [ControlMessage::UdpGsoSegments(&size)];
                 send_one(socket, part, &control, &address)
             }
-            _ => send_one(socket, part, &[], &address),
+            _ => socket.send_to(part, to).map(drop),
         };
         match result {
             Ok(()) => sent += part.len(),

@@ -29,6 +29,8 @@ pub(super) struct Digests {
     stated: ImageDigests,
     /// Those of the list in the root, as it was.
     sums: Mutex<Option<(Stamp, Arc<ImageDigests>)>>,
+    /// The root as it was when it had no such list.
+    without_sums: Mutex<Option<Stamp>>,
     known: Mutex<HashMap<Stamp, Arc<OnceCell<Sha256>>>>,
 }
 
@@ -68,9 +70,17 @@ impl Digests {
     }
 
     fn sums(&self, root: &Root) -> io::Result<Option<Arc<ImageDigests>>> {
+        let directory = root.stamp()?;
+        if *self.without_sums.lock().unwrap_or_else(PoisonError::into_inner) == Some(directory) {
+            return Ok(None);
+        }
         let opened = match root.open(SUMS.as_bytes()) {
             Ok(opened) => opened,
-            Err(OpenError::NotFound) => return Ok(None),
+            Err(OpenError::NotFound) => {
+                let known = directory.is_settled().then_some(directory);
+                *self.without_sums.lock().unwrap_or_else(PoisonError::into_inner) = known;
+                return Ok(None);
+            }
             Err(OpenError::Outside | OpenError::Unreadable) => {
                 return Err(io::Error::other(format!("{SUMS} cannot be read")));
             }

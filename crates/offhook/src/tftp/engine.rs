@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::access::Access;
 use super::clients::{Admission, Client, Clients};
 use super::counters::{Count, Counters};
+use super::eager::Eager;
 use super::finder::{Finder, Found};
 use super::listener::{Listener, Received};
 use super::session::{MUTED_PAUSE, Session, answer_once, open_port};
@@ -97,10 +98,11 @@ impl Engine {
     /// The kernel does not let us wait.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::default();
+        let mut eager = Eager::default();
         while !self.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             let wait = self.alarms.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
-            self.multiplexer.wait(&mut events, wait)?;
+            eager.wait(&self.multiplexer, &mut events, wait)?;
             let now = Instant::now();
             for event in events.iter() {
                 match event.token {
@@ -113,6 +115,10 @@ impl Engine {
                     self.found(found);
                 }
                 self.feed();
+            }
+            if self.finder.is_searching() {
+                // Their files are looked for on other threads: where they have no other processor, they go first.
+                std::thread::yield_now();
             }
             self.alarms(now);
             self.counters.set_active(self.clients.len());

@@ -1,5 +1,6 @@
 //! Finds the file of a request, on threads that may wait for the disk.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub(super) struct Finder {
     runtime: Handle,
     waker: Waker,
     done: (Sender<Found>, Receiver<Found>),
+    /// Searches that have not come to their end.
+    searching: Cell<usize>,
 }
 
 struct Shared {
@@ -77,9 +80,11 @@ impl Complaints {
             "" => false,
             file => {
                 let (shared, file) = (Arc::clone(shared), file.as_bytes().to_owned());
-                tokio::task::spawn_blocking(move || shared.open(&file).is_ok())
-                    .await
-                    .unwrap_or(false)
+                tokio::task::spawn_blocking(move || {
+                    shared.root().is_ok_and(|root| shared.open(&root, &file).is_ok())
+                })
+                .await
+                .unwrap_or(false)
             }
         };
         let (family, hint) = (advice.family(), advice.hint(name, there));
@@ -117,7 +122,7 @@ impl Finder {
             upstream.wake_with(waker.clone());
         }
         runtime.spawn(Arc::clone(&shared).check_all());
-        Self { shared, runtime, waker, done: channel() }
+        Self { shared, runtime, waker, done: channel(), searching: Cell::new(0) }
     }
 
     pub(super) fn complaints(&self) -> &Complaints {
@@ -129,6 +134,7 @@ impl Finder {
         let (shared, waker, done) =
             (Arc::clone(&self.shared), self.waker.clone(), self.done.0.clone());
         let name: Box<[u8]> = name.into();
+        self.searching.set(self.searching.get() + 1);
         self.runtime.spawn(async move {
             let (result, missing) = match shared.find(&name).await {
                 Ok(found) => (Ok(found), None),
@@ -155,7 +161,14 @@ impl Finder {
 
     /// A search that has come to its end.
     pub(super) fn next(&self) -> Option<Found> {
-        self.done.1.try_recv().ok()
+        let found = self.done.1.try_recv().ok()?;
+        self.searching.set(self.searching.get().saturating_sub(1));
+        Some(found)
+    }
+
+    /// Whether there are searches that have not come to their end.
+    pub(super) fn is_searching(&self) -> bool {
+        self.searching.get() > 0
     }
 }
 
@@ -215,8 +228,8 @@ impl Shared {
     async fn checked(self: &Arc<Self>, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
         let (shared, name) = (Arc::clone(self), Box::from(name));
         let find = move || {
-            let (path, opened) = shared.open(&name)?;
             let root = shared.root()?;
+            let (path, opened) = shared.open(&root, &name)?;
             let expected = shared.digests.expected(&root, &path).map_err(Missing::Unreadable)?;
             Ok((path, opened, expected))
         };
@@ -247,12 +260,11 @@ impl Shared {
             .map_err(|error| Missing::Root(self.root.display().to_string(), error))
     }
 
-    fn open(&self, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
-        let root = self.root()?;
-        let found = lookup(name, &root).or_else(|error| match error {
+    fn open(&self, root: &Root, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
+        let found = lookup(name, root).or_else(|error| match error {
             NameError::NotFound | NameError::Ambiguous => {
                 let spellings = self.families.load().boot_files().spellings(name);
-                spellings.iter().find_map(|name| lookup(name, &root).ok()).ok_or(error)
+                spellings.iter().find_map(|name| lookup(name, root).ok()).ok_or(error)
             }
             _ => Err(error),
         });

@@ -11,6 +11,7 @@ mod advice;
 mod clients;
 mod counters;
 mod digests;
+mod eager;
 mod engine;
 mod finder;
 mod library;

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -20,6 +21,8 @@ use offhook_tftp::{OpenError, Tree};
 
 /// Directory entries looked at in a search without regard to case.
 const MAX_ENTRIES: usize = 100_000;
+/// How long ago the last change must be for the next one to have another time, seconds.
+const SETTLED: i64 = 2;
 /// `openat2` asks to be called again while somebody renames directories.
 const ATTEMPTS: usize = 8;
 
@@ -58,6 +61,12 @@ impl Stamp {
         }
     }
 
+    /// Whether any later change shows: clocks of file systems are coarse, and two changes in a row may have one time.
+    pub(super) fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        i64::try_from(now).is_ok_and(|now| self.changed.0 < now - SETTLED)
+    }
+
     /// Whether the bytes of both are the same. Without `ctime`: a rename or a new link changes that and no byte.
     pub(super) fn same_content(&self, other: &Self) -> bool {
         Self { changed: other.changed, ..*self } == *other
@@ -68,6 +77,14 @@ impl Root {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Self { directory: open(path, flags, Mode::empty())?, path: path.to_owned() })
+    }
+
+    /// What tells the directory from itself after an entry was added, removed or replaced.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub(super) fn stamp(&self) -> io::Result<Stamp> {
+        Ok(Stamp::of(&File::from(self.directory.try_clone()?).metadata()?))
     }
 
     fn resolve(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, OpenError> {
