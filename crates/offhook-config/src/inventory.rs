@@ -73,8 +73,18 @@ pub(crate) fn read(
     (list.rows, read)
 }
 
-/// UTF-8, or else one character a byte, as Excel saves a CSV: only names have such characters.
+/// UTF-8, or UTF-16 where a byte order mark says so, as Windows redirects output, or else one character a byte, as
+/// Excel saves a CSV: only names have such characters.
 pub(crate) fn decoded(bytes: Vec<u8>) -> String {
+    let order: Option<fn([u8; 2]) -> u16> = match bytes.first_chunk() {
+        Some([0xff, 0xfe]) => Some(u16::from_le_bytes),
+        Some([0xfe, 0xff]) => Some(u16::from_be_bytes),
+        _ => None,
+    };
+    if let Some(order) = order {
+        let units: Vec<_> = bytes.as_chunks().0.iter().copied().map(order).collect();
+        return String::from_utf16_lossy(&units);
+    }
     String::from_utf8(bytes)
         .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect())
 }
@@ -139,6 +149,17 @@ impl List<'_> {
             .delimiter(delimiter)
             .from_reader(body.as_bytes());
         let mut columns: Option<Columns> = None;
+        if body.trim().is_empty() {
+            // What is left of a list that could not be written whole, likely.
+            let problem = Problem::warning(
+                Code::InventoryColumns,
+                &(first..text.len()),
+                "this phone list is empty",
+            );
+            let hint = format!("write at least the header: {FORM}");
+            report.push(problem.label("no phone is known by it").hint(hint));
+            return;
+        }
         let mut record = csv::StringRecord::new();
         loop {
             let start = reader.position().byte() as usize;

@@ -157,6 +157,12 @@ fn a_list_may_be_as_spreadsheets_write_it() {
     let latin: Vec<u8> =
         SHORT.replace("Room", "Z#rich").bytes().map(|b| if b == b'#' { 0xfc } else { b }).collect();
     assert!(names(latin).contains(&"Zürich 405".to_owned()));
+    // As Windows redirects output.
+    let utf16 = |order: fn(u16) -> [u8; 2]| {
+        format!("\u{feff}{SHORT}").encode_utf16().flat_map(order).collect::<Vec<u8>>()
+    };
+    assert_eq!(names(utf16(u16::to_le_bytes)), expected);
+    assert_eq!(names(utf16(u16::to_be_bytes)), expected);
     // Columns in another order, and some of them missing.
     assert_eq!(names("Address, name\n00908f000001, x\n".into()), ["x"]);
     assert!(names("Name,Address\n".into()).is_empty());
@@ -190,5 +196,10 @@ fn a_list_that_is_none_is_an_error() {
         assert_eq!(mistakes(&loaded), [(code, 1, 1)]);
         assert!(loaded.site.is_none());
     }
-    assert!(site("").phones.is_empty());
+    // One that was cut off by a full disk, say, is not passed over in silence.
+    for list in ["", "\n\r\n", "\u{feff}"] {
+        let loaded = read(list, "");
+        assert_eq!(mistakes(&loaded), [("inventory-columns", 1, 1)]);
+        assert!(loaded.site.expect("a warning").phones.is_empty());
+    }
 }

@@ -152,7 +152,9 @@ impl Classifier {
             if self.phones_by_name.is_empty() {
                 return None;
             }
-            let names = [request.host_name(), request.fqdn_label()];
+            // The inventory has first labels only, and a computer may send its full name (RFC 2132, 3.14).
+            let first = |name| <[u8]>::split(name, |byte| *byte == b'.').next();
+            let names = [request.host_name().and_then(first), request.fqdn_label()];
             names
                 .into_iter()
                 .flatten()

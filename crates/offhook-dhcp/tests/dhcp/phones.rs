@@ -254,6 +254,7 @@ fn a_phone_is_found_by_its_host_name_or_by_the_first_label_of_its_full_name() {
     for message in [
         Message::discover(mac(1)).with(12, "Desk-7\0"),
         Message::discover(mac(2)).with(81, full_name),
+        Message::discover(mac(4)).with(12, "DESK-7.lab.local."),
     ] {
         assert!(server.reply(ON_NATIVE, &message).option(160).is_some());
     }
