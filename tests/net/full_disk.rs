@@ -14,13 +14,13 @@ use crate::packet::*;
 
 /// A file system of its own in memory, gone with the value: it is mounted nowhere but in a mount namespace that one
 /// process holds.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     holder: Child,
     mount: PathBuf,
 }
 
 impl SmallDisk {
-    fn new(lab: &Lab, size: &str) -> Self {
+    pub(crate) fn new(lab: &Lab, size: &str) -> Self {
         let mount = lab.dir.path().join("small");
         fs::create_dir(&mount).unwrap();
         let mut holder = Command::new("unshare")
@@ -38,7 +38,7 @@ impl SmallDisk {
     }
 
     /// The directory, as every process finds it.
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.mount.strip_prefix("/").unwrap())
     }

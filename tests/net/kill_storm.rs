@@ -166,3 +166,29 @@ fn an_offer_that_nobody_took_is_no_lease() {
     assert_eq!(server.terminate(), Some(0));
     assert!(!listed().contains(&first.to_string()), "{}", listed());
 }
+
+#[test]
+fn a_phone_offered_less_than_it_has_still_has_it_after_a_power_cut() {
+    let lab = Lab::new();
+    let client = lab.client(Vlan::Voice);
+    let ask =
+        |message: &Message| client.enter(|| Card::open("eth0").ask(message)).expect("a reply");
+    let ends = || {
+        let state = lab.state();
+        let words = ["leases", "--format", "csv", "--state", state.to_str().unwrap()];
+        let listed = run(lab.appliance.command(env!("CARGO_BIN_EXE_offhook")).args(words));
+        let mut lines = listed.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let at = lines.next().and_then(|names| names.iter().position(|name| *name == "expires"));
+        lines.map(|cells| cells[at.expect("a column")].to_owned()).collect::<Vec<_>>()
+    };
+    let server = lab.serve();
+    let offered = ask(&Message::new(DISCOVER, mac(1), 1)).yiaddr();
+    let request = Message::new(REQUEST, mac(1), 2).with(50, offered.octets());
+    assert_eq!(ask(&request.with(54, [10, 250, 1, 5])).kind(), ACK);
+    let told = ends();
+    let less = Message::new(DISCOVER, mac(1), 3).with(51, 60_u32.to_be_bytes());
+    assert_eq!(ask(&less).yiaddr(), offered);
+    assert_eq!((told.len(), &ends()), (1, &told));
+    server.kill();
+    assert_eq!(ends(), told);
+}

@@ -149,6 +149,16 @@ impl Server {
         Pid::from_raw(self.child.id() as i32)
     }
 
+    /// The ids of its threads of this name.
+    pub(crate) fn threads(&self, name: &str) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let is_it = |task: &std::path::PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let found = tasks.map(|task| task.unwrap().path()).filter(is_it);
+        found.map(|task| task.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
     /// SIGKILL, and wait until it is gone.
     pub(crate) fn kill(mut self) {
         kill(self.pid(), Signal::SIGKILL).unwrap();

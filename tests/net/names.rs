@@ -207,6 +207,43 @@ fn a_lease_that_is_not_on_disk_has_neither_an_ack_nor_a_name() {
     });
 }
 
+#[test]
+fn a_name_waits_for_an_ack_that_is_held_up_on_its_way_out() {
+    let (lab, client) = office();
+    let server = lab.serve();
+    client.enter(|| {
+        let card = Card::open("eth0");
+        let offer = card.ask(&Message::new(DISCOVER, mac(1), 1)).expect("an OFFER");
+        // From now on a reply of DHCP, and nothing else, takes a second from the decision to send it to the wire.
+        let mut strace = Command::new("strace");
+        strace.args(["-o", "/dev/null", "-e", "trace=sendmmsg,sendmsg,sendto"]);
+        strace.args(["-e", "inject=sendmmsg,sendmsg,sendto:delay_enter=1000000"]);
+        let threads = server.threads("dhcp");
+        strace.args(threads.iter().flat_map(|thread| ["-p", thread]));
+        let strace = Server::spawn(&mut strace);
+        for thread in &threads {
+            strace.wait_for_log(&[thread, "attached"]);
+        }
+        let request = Message::new(REQUEST, mac(1), 2)
+            .with(50, offer.yiaddr().octets())
+            .with(54, offer.option(54).unwrap());
+        card.broadcast(&request);
+        let asked = Instant::now();
+        let ack = loop {
+            let answer = dig(&client, &model("client", mac(1)));
+            // An answer that was given after the ACK came after it.
+            if let Some(ack) = card.reply_within(2, Duration::from_millis(5)) {
+                break ack;
+            }
+            assert_eq!(answer, "", "a name after {:?}, and no ACK", asked.elapsed());
+            assert!(asked.elapsed() < PATIENCE);
+        };
+        assert_eq!(ack.kind(), ACK);
+        assert!(asked.elapsed() > Duration::from_millis(900), "the ACK was not held up");
+        becomes(&client, &model("client", mac(1)), &offer.yiaddr().to_string());
+    });
+}
+
 /// The query for the name of phone `n`, which is its id.
 fn query(n: u32) -> Vec<u8> {
     let mut bytes = (n as u16).to_be_bytes().to_vec();

@@ -15,8 +15,12 @@ use offhook_model::{Lease, LeaseWrite};
 use crate::Core;
 
 /// Offers that may be written and not taken yet: a flood of clients that take none costs the disk next to nothing, and
-/// after a crash no more addresses than these are leased to nobody.
+/// after a crash no more addresses than these are leased to nobody, of pools that have many more.
 const UNTAKEN: usize = 8;
+
+/// How many addresses are to be free besides one that is written ahead: should it look leased after a crash, which is
+/// for as long as the lease was to be, nobody goes without one for that.
+pub const SPARE: u64 = 64;
 
 /// Leases written whose outcome is not yet.
 const MOST: usize = 8192;

@@ -219,17 +219,19 @@ impl Core {
     /// The lease that is to be durable before the ACK may leave, should the client whose DISCOVER this is take the
     /// address it was offered; `None` when more than that is to be. For a shell that would rather write it while the
     /// client makes up its mind: the writes of the ACK are then this lease and no more, but for its times, of which
-    /// `expires` is the latest that it may be. What becomes of it is known when the address [`Core::is_settled`].
+    /// `expires` is the latest that it may be. `None` as well when others could come to miss the address, as it is not
+    /// the client's own and fewer than `spare` more are free. What becomes of it is known when the address [`Core::is_settled`].
     pub fn foresee(
         &self,
         now: Time,
         arrival: &Arrival,
         discover: &[u8],
         offered: Ipv4Addr,
+        spare: u64,
     ) -> Option<Lease> {
         let header = Header::read(discover).ok()?;
         let request = Request::read(header, discover).ok()?;
-        decide::foresee(&self.setup, &self.table, now, arrival, &request, offered)
+        decide::foresee(&self.setup, &self.table, now, arrival, &request, offered, spare)
     }
 
     /// Whether an address is neither on offer nor changed by a decision whose ticket was not redeemed yet:

@@ -24,7 +24,7 @@ mod wall;
 
 pub use dhcproto::v4::MessageType;
 
-pub use crate::ahead::Ahead;
+pub use crate::ahead::{Ahead, SPARE};
 pub use crate::core::{Arrival, Core, Decision, Destination, Link, Outline, Reply, Ticket};
 pub use crate::probe::{Probe, ProbeKind};
 pub use crate::reason::NoReply;

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use offhook_config::{Diagnostic, Loaded, Severity};
 use offhook_model::Site;
@@ -14,6 +15,9 @@ use tracing::{error, info, warn};
 
 use crate::cli::{LogFormat, RunArgs};
 use crate::{control, dhcp, dns, exit, health, log, reload, tftp};
+
+/// How long anything may take that goes on after the servers have ended.
+const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
 /// with 1 when something it needs cannot be had.
@@ -35,10 +39,13 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let Some(opened) = Opened::open(&site, args) else { return ExitCode::FAILURE };
         opened.serve(site, &args.config.config).await
-    })
+    });
+    // All that matters has ended. What still waits for a disk or a resolver elsewhere is not waited for.
+    runtime.shutdown_timeout(LEFTOVERS);
+    code
 }
 
 /// Everything the program needs of the machine: all of it, or it does not start.

@@ -229,12 +229,13 @@ pub(crate) fn foresee(
     arrival: &Arrival,
     request: &Request<'_>,
     offered: Ipv4Addr,
+    spare: u64,
 ) -> Option<Lease> {
     let scope = setup.subnets.holding(offered)?;
     let trace = &mut Trace::default();
     let context = prepare(setup, now, arrival, request, Some(scope), trace).ok()?;
     let client = request.identity().ok()?;
-    table.foresee(now, &context.grant(&client, offered))
+    table.foresee(now, &context.grant(&client, offered), spare)
 }
 
 /// The address a message is about; a DISCOVER only wishes.

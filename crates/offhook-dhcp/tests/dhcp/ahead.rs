@@ -141,3 +141,40 @@ fn those_who_take_nothing_have_no_more_than_a_few_written() {
     assert!(outcomes.len() == 8 && outcomes.iter().all(|one| matches!(one, LeaseWrite::Remove(_))));
     assert!(ahead.has_room());
 }
+
+#[test]
+fn a_client_that_considers_a_shorter_lease_keeps_the_one_it_has() {
+    let mut server = Server::lab();
+    let lease = server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let held = server.core.lease_at(lease.yiaddr()).unwrap();
+    let discover = Message::discover(mac(1)).with(51, 60_u32.to_be_bytes());
+    let (offered, foreseen) = offer(&mut server, &discover);
+    let foreseen = foreseen.unwrap();
+    assert_eq!((offered, foreseen.expires), (held.address, held.expires));
+    // Taken, it is no longer than it says.
+    let request = select(1, offered).with(51, 60_u32.to_be_bytes());
+    let decision = server.decide(ON_VOICE, &request.bytes());
+    let [LeaseWrite::Put(short)] = &decision.writes[..] else { panic!("{:?}", decision.writes) };
+    assert!(short.expires < held.expires);
+}
+
+#[test]
+fn what_would_be_missed_is_not_written_before_it_is_taken() {
+    let mut server = Server::lab();
+    let mut lab = site();
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.83".parse().unwrap()];
+    lab.phones.push(phone(mac(9), Some("10.250.1.99"), Vec::new()));
+    server.site = std::sync::Arc::new(lab);
+    server.core.set_site(server.site.clone(), links(), server.now);
+    let offer = |server: &mut Server, discover: &Message, spare| {
+        let offered = server.reply(ON_VOICE, discover).yiaddr();
+        server.foresee_with(ON_VOICE, &discover.bytes(), offered, spare)
+    };
+    // Of 64 addresses one is on offer.
+    assert_eq!(offer(&mut server, &Message::discover(mac(1)), 64), None);
+    assert!(offer(&mut server, &Message::discover(mac(1)), 63).is_some());
+    // What is kept for one phone, or leased to it, nobody else could have.
+    assert!(offer(&mut server, &Message::discover(mac(9)), 64).is_some());
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    assert!(offer(&mut server, &Message::discover(mac(1)), 64).is_some());
+}

@@ -400,9 +400,20 @@ impl Server {
 
     /// What a REQUEST would lease, after a DISCOVER that was broadcast.
     pub(crate) fn foresee(&self, link: usize, discover: &[u8], offered: Ipv4Addr) -> Option<Lease> {
+        self.foresee_with(link, discover, offered, 0)
+    }
+
+    /// The same, if so many more addresses are free.
+    pub(crate) fn foresee_with(
+        &self,
+        link: usize,
+        discover: &[u8],
+        offered: Ipv4Addr,
+        spare: u64,
+    ) -> Option<Lease> {
         let source = SocketAddrV4::new(NOBODY, 68);
         let arrival = Arrival { link, source, destination: BROADCAST };
-        self.core.foresee(self.core_now(), &arrival, discover, offered)
+        self.core.foresee(self.core_now(), &arrival, discover, offered, spare)
     }
 
     pub(crate) fn commit(&mut self, decision: &Decision) -> Vec<offhook_model::Event> {

@@ -128,6 +128,13 @@ impl NameBook {
         let labels = self.labels(lease, is_taken);
         let looked_at = self.look_at(address, expires);
         let ttl = self.ttl(lease);
+        if let Some(holder) = self.holders.get_mut(&address)
+            && holder.ttl == ttl
+            && holder.labels == labels
+        {
+            (holder.expires, holder.looked_at) = (expires, looked_at);
+            return self.renew(address, &labels);
+        }
         let holder = Holder { hardware, expires, looked_at, ttl, labels: labels.clone() };
         let before = self.holders.insert(address, holder);
         let dropped = before.into_iter().flat_map(|before| before.labels);
@@ -217,6 +224,20 @@ impl NameBook {
         }
         self.ends.insert((expires, address));
         expires
+    }
+
+    /// A client was acknowledged what it has: of its names, those that others claim as well may lead here now.
+    fn renew(&mut self, address: Ipv4Addr, labels: &[Label]) {
+        for Label { text, .. } in labels {
+            let Some(claims) = self.claims.get_mut(text) else { continue };
+            let is_contested = claims.len() > 1;
+            if let Some(claim) = claims.iter_mut().find(|claim| claim.address == address) {
+                claim.last = self.count;
+            }
+            if is_contested {
+                self.settle(text);
+            }
+        }
     }
 
     fn claim(&mut self, text: Arc<str>, address: Ipv4Addr, hardware: HardwareAddress, rank: Rank) {

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
 /// Bits of the hash that choose a branch.
-const BITS: u32 = 4;
+const BITS: u32 = 3;
 const BRANCHES: usize = 1 << BITS;
 
 /// Entries of a leaf before it becomes a branch.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
-use offhook_dhcp::{Ahead, Arrival, ClockSet, Core, Decision, MessageType, Ticket, Trace};
+use offhook_dhcp::{Ahead, Arrival, ClockSet, Core, Decision, MessageType, SPARE, Ticket, Trace};
 use offhook_model::{LeaseWrite, Site, Time};
 use offhook_net::{Poller, Ready, Recovery, RecvBatch, recovery};
 use offhook_store::Writer;
@@ -416,7 +416,7 @@ impl Worker {
         if !is_quiet || !self.ahead.has_room() {
             return;
         }
-        let Some(lease) = self.core.foresee(now, arrival, discover, offered) else { return };
+        let Some(lease) = self.core.foresee(now, arrival, discover, offered, SPARE) else { return };
         let write = vec![LeaseWrite::Put(lease.clone())];
         let fate = Fate::default();
         self.ahead.note(lease, fate.clone());

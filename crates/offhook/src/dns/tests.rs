@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 mod forward;
 mod tcp;
 
-use super::{Bound, Handle, Publisher, bind, spawn};
+use super::{Bound, Count, Handle, Publisher, bind, spawn};
 
 const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -253,6 +253,36 @@ async fn a_burst_of_queries_is_answered_whole() {
     let mut buffer = [0; 512];
     for _ in 0..100 {
         soon(socket.recv_from(&mut buffer)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_message_is_counted_once_with_the_code_of_its_answer() {
+    let server = Running::start(&site(&[]));
+    let pair = query("provision.lab.voip.", RecordType::A);
+    for _ in 0..5 {
+        assert_eq!(addresses(&server.udp(&pair).await).len(), 2);
+    }
+    server.udp(&query("nobody.lab.voip.", RecordType::A)).await;
+    server.udp(&query("example.com.", RecordType::A)).await;
+    server.tcp(&query("vm40ic1.lab.voip.", RecordType::A)).await;
+    server.tcp(&query("nobody.lab.voip.", RecordType::A)).await;
+    let mut malformed = query("lab.voip.", RecordType::SOA);
+    malformed.add_query(Query::query(Name::root(), RecordType::A));
+    server.udp(&malformed).await;
+    for (what, times) in [
+        (Count::Received, 10),
+        // The first time a pair is asked for, it goes the other way; so does what is refused.
+        (Count::Direct, 5),
+        (Count::NoError, 6),
+        (Count::NxDomain, 2),
+        (Count::Refused, 1),
+        (Count::FormErr, 1),
+        (Count::ServFail, 0),
+        (Count::OtherCode, 0),
+        (Count::Ignored, 0),
+    ] {
+        assert_eq!(server.counters().of(what), times, "{}", what.as_str());
     }
 }
 

@@ -148,10 +148,11 @@ impl Listener {
                     }
                 }
             });
+            // Before anybody has an answer and looks whether it was counted.
+            tally.publish(self.service.counters());
             exchanges.send(&self.socket, |client, error| {
                 debug!(%client, %error, "cannot send an answer");
             });
-            tally.publish(self.service.counters());
             if let Some(wait) = pace.after(received, Instant::now) {
                 std::thread::sleep(wait);
             }

@@ -5,6 +5,9 @@
 //! removed when the program starts. The digest is looked at before a file is sent: whatever became of the disk, half a
 //! file is never served.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -58,6 +61,8 @@ struct Inner {
 struct Kept {
     description: Arc<Description>,
     used: SystemTime,
+    /// ... as it is noted on disk.
+    noted: SystemTime,
 }
 
 /// What is known of a file.
@@ -128,7 +133,7 @@ impl Cache {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let mut inner = Inner::default();
         for (description, used) in descriptions(directory)? {
-            let kept = Kept { description: Arc::new(description), used };
+            let kept = Kept { description: Arc::new(description), used, noted: used };
             inner.files.insert(kept.description.name.clone(), kept);
         }
         for entry in fs::read_dir(directory)?.flatten() {
@@ -197,10 +202,11 @@ impl Cache {
         let now = SystemTime::now();
         let mut inner = self.lock();
         let Some(kept) = inner.files.get_mut(&description.name) else { return };
-        if now.duration_since(kept.used).is_ok_and(|since| since < NOTED) {
+        kept.used = now;
+        if now.duration_since(kept.noted).is_ok_and(|since| since < NOTED) {
             return;
         }
-        kept.used = now;
+        kept.noted = now;
         drop(inner);
         let path = self.directory.join(description_name(&description.name));
         let noted = OpenOptions::new().write(true).open(path).and_then(|it| it.set_modified(now));
@@ -274,7 +280,8 @@ impl Cache {
         content.rename(&self.directory.join(&description.content))?;
         text.rename(&self.directory.join(description_name(&name)))?;
         sync_directory(&self.directory)?;
-        let kept = Kept { description: Arc::new(description), used: SystemTime::now() };
+        let now = SystemTime::now();
+        let kept = Kept { description: Arc::new(description), used: now, noted: now };
         let before = inner.files.insert(name.clone(), kept.clone());
         if let Some(before) = before.filter(|it| it.description.content != kept.description.content)
         {
@@ -303,6 +310,10 @@ impl Inner {
 
     /// Forgets what was not used for longest until there is room for `more`. False when there is none even so.
     fn evict(&mut self, cache: &Cache, more: u64, but: &str) -> bool {
+        // What never fits is no reason to forget anything.
+        if self.promised.saturating_add(more) > cache.limit {
+            return false;
+        }
         loop {
             let own = if more == 0 { "" } else { but };
             let fits = self.held(own).saturating_add(self.promised).saturating_add(more);

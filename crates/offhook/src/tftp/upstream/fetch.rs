@@ -265,6 +265,13 @@ impl Upstream {
             if written? {
                 self.wake();
             }
+            if sink.is_sync_due() {
+                sink = blocking(move || {
+                    sink.sync();
+                    sink
+                })
+                .await?;
+            }
             if let Some(trouble) = broken {
                 return Err(trouble);
             }

@@ -24,7 +24,7 @@ use offhook_model::{Sha256, Upstream as Settings};
 use offhook_net::Waker;
 use offhook_tftp::BootFiles;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::{debug, error, info, warn};
 
 use self::cache::{Cache, Description};
@@ -48,7 +48,7 @@ pub(super) use self::trouble::Trouble;
 pub(crate) const CACHE: &str = "tftp-cache";
 /// Files fetched at the same time.
 const FETCHES: usize = 16;
-/// How long a phone waits for the server when there is a copy from before: not as long as phones that have nothing.
+/// How long phones wait for the server when there is a copy from before: not as long as those who would have nothing.
 const PATIENCE_WITH_COPY: Duration = Duration::from_secs(1);
 /// For how long a file that the server has not is not asked for again.
 const MISSING: Duration = Duration::from_secs(10);
@@ -92,6 +92,7 @@ struct File {
 /// A fetch under way.
 #[derive(Debug)]
 struct Fetch {
+    began: Instant,
     progress: watch::Receiver<Progress>,
     /// What the file is to be.
     expected: Option<Sha256>,
@@ -99,7 +100,8 @@ struct Fetch {
 
 /// What a request has to wait for.
 enum Joined {
-    Fetch(watch::Receiver<Progress>),
+    /// This fetch, which has begun then.
+    Fetch(watch::Receiver<Progress>, Instant),
     Passing(Arc<Spool>),
     Refused(Trouble),
     /// A fetch has ended since the cache was looked at.
@@ -195,13 +197,15 @@ impl Upstream {
             None | Some(Joined::Again) => None,
             Some(Joined::Passing(spool)) => return Ok(LibraryImage::Arriving(spool)),
             Some(Joined::Refused(trouble)) => Some(trouble),
-            Some(Joined::Fetch(progress)) => match settled(progress, copy.is_some()).await {
-                Some(Progress::Arriving(spool)) if !spool.is_broken() => {
-                    return Ok(LibraryImage::Arriving(spool));
+            Some(Joined::Fetch(progress, began)) => {
+                match settled(progress, began, copy.is_some()).await {
+                    Some(Progress::Arriving(spool)) if !spool.is_broken() => {
+                        return Ok(LibraryImage::Arriving(spool));
+                    }
+                    Some(Progress::Failed(trouble)) => Some(trouble),
+                    Some(_) | None => None,
                 }
-                Some(Progress::Failed(trouble)) => Some(trouble),
-                Some(_) | None => None,
-            },
+            }
         };
         match (copy, trouble) {
             (copy, Some(trouble)) if copy.is_none() || !trouble.passes() => Err(trouble),
@@ -286,7 +290,7 @@ impl Upstream {
             && fetch.progress.has_changed().is_ok()
         {
             return match fetch.expected == expected {
-                true => Joined::Fetch(fetch.progress.clone()),
+                true => Joined::Fetch(fetch.progress.clone(), fetch.began),
                 false => Joined::Refused(Trouble::Failed("its digest has just changed".to_owned())),
             };
         }
@@ -304,11 +308,11 @@ impl Upstream {
             return Joined::Refused(trouble.clone());
         }
         let (tell, progress) = watch::channel(Progress::Asking);
-        file.fetch = Some(Fetch { progress: progress.clone(), expected });
+        file.fetch = Some(Fetch { began: now, progress: progress.clone(), expected });
         drop(files);
         let fetch = Arc::clone(self).fetch(target.clone(), expected, known, tell);
         tokio::spawn(fetch);
-        Joined::Fetch(progress)
+        Joined::Fetch(progress, now)
     }
 }
 
@@ -336,13 +340,17 @@ impl File {
 }
 
 /// What a fetch has come to, as far as it matters to a request; none when that takes too long, or nobody will say.
-async fn settled(mut progress: watch::Receiver<Progress>, has_copy: bool) -> Option<Progress> {
+async fn settled(
+    mut progress: watch::Receiver<Progress>,
+    began: Instant,
+    has_copy: bool,
+) -> Option<Progress> {
     let settled = async {
         let settled = progress.wait_for(|progress| !matches!(progress, Progress::Asking)).await;
         settled.ok().map(|progress| progress.clone())
     };
     match has_copy {
-        true => timeout(PATIENCE_WITH_COPY, settled).await.ok()?,
+        true => timeout_at((began + PATIENCE_WITH_COPY).into(), settled).await.ok()?,
         false => settled.await,
     }
 }

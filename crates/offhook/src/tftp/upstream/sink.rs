@@ -17,6 +17,8 @@ use super::trouble::Trouble;
 const UNIT: u64 = 64 << 10;
 /// Room for a file whose length is not known is taken in these.
 const STEP: u64 = 1 << 20;
+/// Octets after which the disk is waited for: the leases may be on the same one, and are not to wait for all of an image.
+const SYNC: u64 = 4 << 20;
 
 /// What is in memory of all fetches, octets: what finds no room on the disk, while phones are sent it.
 const MEMORY: u64 = 64 << 20;
@@ -67,6 +69,8 @@ pub(super) struct Sink {
     key: Vec<u8>,
     hash: sha2::Sha256,
     written: u64,
+    /// What is on the disk for good.
+    synced: u64,
     most: u64,
 }
 
@@ -114,6 +118,7 @@ impl Sink {
             key: key.to_owned(),
             hash: sha2::Sha256::new(),
             written: 0,
+            synced: 0,
             most,
         })
     }
@@ -156,6 +161,19 @@ impl Sink {
             return Err("the disk has nothing more to spare".to_owned());
         }
         self.spool.file().write_all_at(bytes, self.written).map_err(|error| error.to_string())
+    }
+
+    /// Whether much of it is not on the disk for good yet.
+    pub(super) fn is_sync_due(&self) -> bool {
+        self.disk.is_some() && self.written - self.synced >= SYNC
+    }
+
+    /// Puts it there. Waits for the disk. An error is one of keeping it, and found again then.
+    pub(super) fn sync(&mut self) {
+        self.synced = self.written;
+        if let Some(disk) = &self.disk {
+            let _ = disk.file.file.sync_data();
+        }
     }
 
     /// How much there is, what its digest is, and the file if it is on disk.
