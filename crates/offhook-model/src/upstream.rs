@@ -47,7 +47,7 @@ impl Upstream {
             url,
             ca: None,
             names: vec!["*.img".to_owned()],
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
             refresh: Duration::from_secs(60),
             file_size: 256 << 20,
             cache: None,

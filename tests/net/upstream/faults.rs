@@ -188,7 +188,7 @@ fn when_one_server_of_the_pair_is_dead_the_other_one_is_asked() {
 
 #[test]
 fn a_server_that_hangs_holds_up_nobody_who_wants_something_else() {
-    let site = Site::new(URL);
+    let site = Site::new(&format!("{URL}upstream_timeout = \"4s\"\n"));
     site.lab.image("440hd.img", b"in the root");
     let nginx = site.nginx("");
     let server = site.lab.serve();

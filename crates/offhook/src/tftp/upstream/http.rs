@@ -6,20 +6,14 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use offhook_model::{Upstream, UpstreamUrl};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use url::Url;
 
+use super::attempt::{Answered, CONNECT, Connection, Question, causes, first_answer};
 use super::cache::Description;
 use super::resolve::Resolver;
 use super::tls;
@@ -27,8 +21,6 @@ use super::trouble::Trouble;
 
 /// Redirects followed for one file.
 const REDIRECTS: usize = 5;
-/// An address is given at least so long to be reached, however many there are.
-const LEAST: Duration = Duration::from_millis(500);
 /// A longer validator is left out.
 const LONGEST_VALIDATOR: usize = 512;
 
@@ -38,8 +30,9 @@ pub(super) struct Client {
     base: UpstreamUrl,
     patience: Duration,
     resolver: Resolver,
-    /// Why there is none, where one is needed.
-    tls: Option<Result<Arc<ClientConfig>, String>>,
+    /// Why there is nobody to trust.
+    tls: Result<Arc<ClientConfig>, String>,
+    is_secure: bool,
 }
 
 /// What the server has answered.
@@ -67,35 +60,26 @@ pub(super) struct Body {
     _connection: Connection,
 }
 
-/// Drives the connection; ends it when dropped.
-#[derive(Debug)]
-struct Connection(JoinHandle<()>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-type Connected = (SendRequest<Empty<Bytes>>, Connection);
-type Answered = (Response<Incoming>, Connection);
-
 impl Client {
     /// Reads the certificates.
     pub(super) fn new(upstream: &Upstream, resolver: Resolver) -> Self {
-        // Redirects may lead to https.
-        let tls = tls::config(upstream.ca.as_deref());
-        let tls = (upstream.url.secure || tls.is_ok()).then_some(tls);
-        Self { base: upstream.url.clone(), patience: upstream.timeout, resolver, tls }
+        Self {
+            base: upstream.url.clone(),
+            patience: upstream.timeout,
+            resolver,
+            // Redirects may lead to https.
+            tls: tls::config(upstream.ca.as_deref()),
+            is_secure: upstream.url.secure,
+        }
     }
 
     /// Why nothing can be asked, whatever it is.
     pub(super) fn broken(&self) -> Option<&str> {
-        self.tls.as_ref().and_then(|tls| tls.as_ref().err()).map(String::as_str)
+        self.tls.as_ref().err().filter(|_| self.is_secure).map(String::as_str)
     }
 
-    /// Asks for a file, if it has changed since `known`. The path stands as in a URL. Answers within twice the time
-    /// that the server is given: to be reached, and then to answer.
+    /// Asks for a file, if it has changed since `known`. The path stands as in a URL. Answers within the time that the
+    /// server is given to be reached, and then to answer.
     ///
     /// # Errors
     /// [`Trouble`] says why there is no file.
@@ -106,13 +90,12 @@ impl Client {
     ) -> Result<Answer, Trouble> {
         let text = format!("{}/{path}", self.base);
         let url = Url::parse(&text).map_err(|error| Trouble::Failed(format!("{text}: {error}")))?;
-        match timeout(self.patience * 2, self.follow(url, known)).await {
+        let most = self.patience + CONNECT;
+        match timeout(most, self.follow(url, known)).await {
             Ok(answered) => answered,
-            Err(_) => Err(Trouble::Failed(format!(
-                "{} does not answer within {:?}",
-                self.base,
-                self.patience * 2
-            ))),
+            Err(_) => {
+                Err(Trouble::Failed(format!("{} does not answer within {most:?}", self.base)))
+            }
         }
     }
 
@@ -142,7 +125,7 @@ impl Client {
         Err(Trouble::Failed(format!("more than {REDIRECTS} redirects, the last to {url}")))
     }
 
-    /// The answer of the first address that has one: where one fails, another may do better.
+    /// The answer of the first address that has one.
     async fn at_any_address(
         &self,
         url: &Url,
@@ -150,59 +133,14 @@ impl Client {
     ) -> Result<(SocketAddr, Answered), Trouble> {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or(80);
-        let all = self.resolver.addresses(host, port).await.map_err(Trouble::Failed)?;
-        let share = self.patience / u32::try_from(all.len()).unwrap_or(1).max(1);
-        let mut failures = Vec::new();
-        for address in all {
-            let attempt = self.at(address, url, known, share.max(LEAST)).await;
-            match attempt {
-                Ok(answered) => return Ok((address, answered)),
-                Err(reason) => failures.push(format!("{address}: {reason}")),
-            }
-        }
-        Err(Trouble::Failed(failures.join("; ")))
-    }
-
-    async fn at(
-        &self,
-        address: SocketAddr,
-        url: &Url,
-        known: Option<&Description>,
-        share: Duration,
-    ) -> Result<Answered, String> {
-        let connected = timeout(share, self.connect(address, url)).await;
-        let connected = connected.map_err(|_| format!("cannot connect within {share:?}"))?;
-        let (mut sender, connection) = connected?;
-        let response = timeout(self.patience, sender.send_request(request(url, known)?)).await;
-        let response = response
-            .map_err(|_| format!("no answer within {:?}", self.patience))?
-            .map_err(|error| format!("no answer: {}", causes(&error)))?;
-        match response.status() {
-            // Of a pair, the other one may be well.
-            status if status.is_server_error() => Err(format!("answers {status}")),
-            _ => Ok((response, connection)),
-        }
-    }
-
-    async fn connect(&self, address: SocketAddr, url: &Url) -> Result<Connected, String> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| format!("cannot connect: {error}"))?;
-        let _ = stream.set_nodelay(true);
-        if url.scheme() != "https" {
-            return handshake(stream).await;
-        }
-        let tls = match &self.tls {
-            Some(Ok(tls)) => TlsConnector::from(Arc::clone(tls)),
-            Some(Err(reason)) => return Err(reason.clone()),
-            None => return Err("no certificate authority".to_owned()),
+        let addresses = self.resolver.addresses(host, port).await.map_err(Trouble::Failed)?;
+        let question = Question {
+            request: request(url, known).map_err(Trouble::Failed)?,
+            host: host.trim_start_matches('[').trim_end_matches(']').into(),
+            tls: (url.scheme() == "https").then(|| self.tls.clone()),
+            patience: self.patience,
         };
-        let host = url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name =
-            ServerName::try_from(host).map_err(|error| format!("no name for TLS: {error}"))?;
-        let stream = tls.connect(name, stream).await;
-        handshake(stream.map_err(|error| format!("TLS: {error}"))?).await
+        first_answer(addresses, &question).await.map_err(Trouble::Failed)
     }
 }
 
@@ -239,19 +177,6 @@ impl Body {
         // Polled once before its time is over.
         timeout(Duration::ZERO, self.next()).await.ok()
     }
-}
-
-async fn handshake<S>(stream: S) -> Result<Connected, String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| causes(&error))?;
-    // How it ends is seen where its answer is read.
-    let task = tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    Ok((sender, Connection(task)))
 }
 
 fn request(url: &Url, known: Option<&Description>) -> Result<Request<Empty<Bytes>>, String> {
@@ -339,18 +264,6 @@ fn is_chunked(headers: &HeaderMap) -> bool {
 fn validator(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let value = headers.get(name)?.to_str().ok()?;
     (value.len() <= LONGEST_VALIDATOR).then(|| value.to_owned())
-}
-
-/// An error with what caused it.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

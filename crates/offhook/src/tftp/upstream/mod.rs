@@ -2,9 +2,10 @@
 //! sent to them while it arrives, and kept.
 //!
 //! A request goes one way: which file is meant (`names.rs`), whether it is kept and still good (`cache.rs`), else a
-//! fetch is begun or joined (`fetch.rs`): it asks the server (`http.rs`, `resolve.rs`, `tls.rs`) and writes what
+//! fetch is begun or joined (`fetch.rs`): it asks the server (`http.rs`, `resolve.rs`, `attempt.rs`, `tls.rs`) and writes what
 //! comes to the disk (`sink.rs`), from where transfers read as far as it has come (`spool.rs`).
 
+mod attempt;
 mod cache;
 mod fetch;
 mod http;
