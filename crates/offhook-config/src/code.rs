@@ -158,6 +158,7 @@ codes! {
     UpstreamUnresolvable "upstream-unresolvable" "The host that images are fetched from has no address"
     UpstreamUnused "upstream-unused" "A key about fetching images that does nothing"
     UpstreamCa "upstream-ca" "The certificates for fetching images cannot be read"
+    CacheInRoot "cache-in-root" "The cache of images is where phones could ask for its files"
     UpstreamSizes "upstream-sizes" "Images may be larger than the cache for them"
     FirmwareAmbiguous "firmware-ambiguous" "Several files match a firmware image but for letter case"
 }

@@ -246,7 +246,12 @@ fn cache(upstream: &Upstream, state: &Path) -> Cache {
             last_modified: file.last_modified,
         }
     };
-    let files = cached_files(&directory).unwrap_or_default();
+    let files = cached_files(&directory).unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            eprintln!("cannot list {}: {error}", directory.display());
+        }
+        Vec::new()
+    });
     let files: Vec<_> = files.into_iter().map(file).collect();
     Cache {
         upstream: upstream.url.to_string(),

@@ -1,7 +1,11 @@
 //! How images come from the provisioning server to phones.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -214,4 +218,31 @@ fn the_url_may_name_the_host_shortly_and_begin_with_a_path() {
         nginx.wait_for(2),
         ["GET /fw/new/440hd.img 200", "GET /fw/new/440hd.img 304"].map(str::to_owned)
     );
+}
+
+#[test]
+fn a_phone_that_asks_again_while_the_server_takes_its_time_begins_nothing_twice() {
+    let site = Site::new(URL);
+    let server = site.lab.serve();
+    let listener = site.machine.enter(|| TcpListener::bind("0.0.0.0:8088").unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            count.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.read(&mut [0; 4096]);
+            std::thread::sleep(Duration::from_millis(2500));
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nimage");
+        }
+    });
+    site.phone().enter(|| {
+        let mut phone = Phone::ask("440hd.img");
+        phone.socket.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+        phone.until(1).unwrap();
+        assert_same(phone.all(), b"image");
+    });
+    server.wait_for_log(&["TFTP transfer done"]);
+    let log = server.log();
+    assert_eq!(log.matches("TFTP request client").count(), 1, "{log}");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }

@@ -1,7 +1,7 @@
 //! `[tftp] upstream`: whether anything can be fetched from it, and kept.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use offhook_model::DomainName;
 
@@ -16,6 +16,7 @@ pub(super) fn check(context: &Context<'_>, base: &Path, files: &dyn Files) {
     };
     host(context, upstream);
     authority(context, upstream, base, files);
+    cache(context, upstream, base);
     let (file, cache) = upstream.sizes();
     if let Some(span) = [&upstream.file_size, &upstream.cache_size].into_iter().flatten().next()
         && file > cache
@@ -66,6 +67,27 @@ fn host(context: &Context<'_>, upstream: &UpstreamFacts) {
         .label("images cannot be fetched from there")
         .hint(hint),
     );
+}
+
+/// What is still being written there is for nobody.
+fn cache(context: &Context<'_>, upstream: &UpstreamFacts, base: &Path) {
+    let root = context.facts.tftp.as_ref().and_then(|tftp| tftp.root.good());
+    let (Some(root), Some(cache)) = (root, upstream.cache.good()) else { return };
+    let plain = |path: &str| -> PathBuf {
+        base.join(path).components().filter(|part| *part != Component::CurDir).collect()
+    };
+    if plain(&cache.value).starts_with(plain(&root.value)) {
+        context.report.push(
+            Problem::error(
+                Code::CacheInRoot,
+                &cache.span,
+                format!("the cache `{}` is in the TFTP root", cache.value),
+            )
+            .label("phones could ask for what is still being written")
+            .related(&root.span, "the TFTP root")
+            .hint("leave it out, or name a directory of its own"),
+        );
+    }
 }
 
 /// The certificates that are to vouch for the server.

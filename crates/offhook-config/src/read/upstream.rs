@@ -26,7 +26,7 @@ pub(crate) struct UpstreamFacts {
     upstream: Upstream,
     pub(crate) url: Span,
     pub(crate) ca: Field<String>,
-    cache: Option<String>,
+    pub(crate) cache: Field<String>,
     pub(crate) file_size: Option<Spanned<u64>>,
     pub(crate) cache_size: Option<Spanned<u64>>,
 }
@@ -61,7 +61,7 @@ impl UpstreamFacts {
             upstream,
             url: url.span,
             ca,
-            cache: cache.into_value(),
+            cache,
             file_size: file_size.good().cloned(),
             cache_size: cache_size.good().cloned(),
         })
@@ -85,7 +85,7 @@ impl UpstreamFacts {
     pub(crate) fn resolve(&self, base: &Path) -> Upstream {
         let mut upstream = self.upstream.clone();
         upstream.ca = self.ca.value().map(|path| base.join(path));
-        upstream.cache = self.cache.as_ref().map(|path| base.join(path));
+        upstream.cache = self.cache.value().map(|path| base.join(path));
         upstream
     }
 }
