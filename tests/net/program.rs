@@ -47,6 +47,36 @@ fn a_configuration_that_cannot_run_ends_with_78() {
 }
 
 #[test]
+fn a_damaged_store_is_refused_in_one_line_whichever_of_its_pages_it_is() {
+    let lab = Lab::new();
+    assert_eq!(lab.serve().terminate(), Some(0));
+    let file = lab.state().join("leases.redb");
+    let whole = std::fs::read(&file).unwrap();
+    let mut refused = 0;
+    for (page, content) in whole.chunks(4096).enumerate() {
+        if content.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let mut damaged = whole.clone();
+        damaged[page * 4096..][..content.len()].fill(0);
+        std::fs::write(&file, &damaged).unwrap();
+        let mut leases = lab.appliance.command(env!("CARGO_BIN_EXE_offhook"));
+        let state = lab.state();
+        leases.args(["leases", "--state", state.to_str().unwrap()]).env("RUST_BACKTRACE", "1");
+        let output = crate::lab::output(&mut leases);
+        let said = crate::lab::said(&output);
+        assert!(!said.contains("panicked") && !said.contains("backtrace"), "page {page}: {said}");
+        if !output.status.success() {
+            assert_eq!(output.status.code(), Some(1), "page {page}: {said}");
+            assert!(said.contains("is damaged: ") && said.contains("hint: restore"), "{said}");
+            refused += 1;
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), damaged);
+    }
+    assert!(refused > 1, "{refused}");
+}
+
+#[test]
 fn sigterm_ends_it_cleanly_and_the_log_is_json_when_asked() {
     let lab = Lab::new();
     let server = lab.serve_with(&["--log-format", "json"]);

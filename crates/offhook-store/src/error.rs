@@ -207,6 +207,6 @@ impl Fault {
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("of unknown cause");
-        Self::Engine(format!("the database panicked: {text}"))
+        Self::Engine(format!("the database cannot go on: {text}"))
     }
 }

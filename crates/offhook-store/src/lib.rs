@@ -9,6 +9,7 @@
 //! that was there before, and a file that is damaged is refused, not emptied.
 
 mod error;
+mod guard;
 mod journal;
 mod migrate;
 mod record;

@@ -9,8 +9,9 @@ use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
 use crate::error::{Fault, OpenError};
+use crate::guard::guarded;
 use crate::journal::{Bytes, Latest, NAMES, Segment};
-use crate::store::{FILE_NAME, builder, check, guarded, load};
+use crate::store::{FILE_NAME, builder, check, load};
 use crate::tables;
 
 /// How often a file that changed while it was being read is read again.

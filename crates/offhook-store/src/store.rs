@@ -4,7 +4,6 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use offhook_model::{Lease, LeaseWrite};
 use redb::{Builder, Database, DatabaseError};
 
 use crate::error::{CommitError, Fault, OpenError, is_full};
+use crate::guard::guarded;
 use crate::journal::fold::{Folder, Health};
 use crate::journal::{BackingFile, Journal, Medium, NAMES, Segment, Torn};
 use crate::migrate::{MIGRATIONS, migrate};
@@ -316,13 +316,6 @@ fn open_journals(
     };
     let [first, second] = NAMES;
     Ok([open(first)?, open(second)?])
-}
-
-/// Runs something that may panic: redb checks some of what it reads with assertions.
-pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    // Nothing that the closures touch is looked at after a panic, but for being dropped.
-    catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|payload| Err(Fault::panicked(payload.as_ref())))
 }
 
 #[cfg(test)]

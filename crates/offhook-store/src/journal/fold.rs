@@ -10,8 +10,8 @@ use redb::Database;
 use super::block::Assembler;
 use super::{Frozen, each_change};
 use crate::error::Fault;
+use crate::guard::guarded;
 use crate::room::Room;
-use crate::store::guarded;
 use crate::tables;
 
 /// Most blocks of a step, which is a transaction: 16 MiB.
