@@ -432,8 +432,8 @@ fn leases_have_names_unless_there_are_very_many_addresses_or_the_file_says_so() 
         loaded.site.unwrap_or_else(|| panic!("{}", loaded.diagnostics.render(false)))
     };
     let named = |pool, dns| site(pool, dns).dns.names.leases;
-    assert!(named("10.2.0.0-10.3.255.255", ""));
-    assert!(!named("10.2.0.0-10.4.0.0", ""));
-    assert!(named("10.2.0.0-10.4.0.0", "lease_names = true"));
+    assert!(named("10.2.0.0-10.9.255.255", ""));
+    assert!(!named("10.2.0.0-10.10.0.0", ""));
+    assert!(named("10.2.0.0-10.10.0.0", "lease_names = true"));
     assert!(!named("10.2.0.0-10.2.0.9", "lease_names = false"));
 }

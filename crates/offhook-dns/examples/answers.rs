@@ -6,8 +6,9 @@
 //!
 //! Each line is one kind of question: the sample zone's mix (40 % A of the switchover name, 30 % SRV, 20 % A of a
 //! server, 10 % names that do not exist), names of leases, names that nobody has asked before. "From memory" is how
-//! the server answers; "each anew" is without the direct path. In the last lines the zones change meanwhile, as
-//! they do when leases come and go and when servers are probed.
+//! the server answers; "each anew" is without the direct path. Then the zones change meanwhile, as they do when
+//! leases come and go and when servers are probed. The last lines are what a change of the names costs, and how much
+//! memory they take.
 
 #![expect(clippy::unwrap_used, reason = "a tool that nobody depends on")]
 
@@ -35,6 +36,8 @@ const RULES: NameRules = NameRules { models: true, hosts: true, ttl: 60 };
 const LONG: Duration = Duration::from_millis(300);
 
 fn main() {
+    // First, while nothing that was given back is used again.
+    let octets = memory(1_000_000);
     println!("{:44} {:>12} {:>12}", "nanoseconds an answer", "100 names", "100,000");
     let [few, many] = [100, 100_000].map(zones);
     let mix = |n: u64| match n % 10 {
@@ -68,7 +71,14 @@ fn main() {
             cost(&zones.zones, names, question, true, Some(Duration::from_secs(1) / changes))
         });
     }
-    report("a lease that comes or goes".into(), &change);
+    for (what, kind, together) in [
+        ("a lease comes or goes, one by one", Change::Replacement, 1),
+        ("a lease comes or goes, 1,000 together", Change::Replacement, 1000),
+        ("a lease is renewed", Change::Renewal, 1),
+    ] {
+        report(what.into(), &|zones, _| change(zones, kind, together));
+    }
+    println!("a lease of 1,000,000 takes {octets:.0} octets");
 }
 
 /// Asks for [`LONG`]; nanoseconds an answer, those of changing the zones not counted.
@@ -115,28 +125,61 @@ fn cost(
     spent.as_nanos() as f64 / f64::from(answers)
 }
 
-/// Nanoseconds that one more lease, and one less, cost: what is served is another snapshot each time.
-fn change(site: &Leased, _: u64) -> f64 {
+/// What a change of one of the leases costs in nanoseconds, `each` of them served as a snapshot by itself or a thousand
+/// together: some lease goes and comes back, or is renewed. The leases are at hand, the names are not.
+fn change(site: &Leased, change: Change, together: usize) -> f64 {
     let mut book = NameBook::new(&"lab.voip".parse().unwrap(), RULES);
     fill(&mut book, site.leases);
     let mut served = Arc::clone(&site.zones);
-    let (begun, mut times) = (processor_time(), 0_u32);
-    while processor_time() - begun < LONG {
-        let new = lease(1 << 20);
-        for add in [true, false].repeat(100) {
-            if add {
-                book.put(NOW, &new, |_| false)
-            } else {
-                book.remove(new.address)
+    let mut rng = SmallRng::seed_from_u64(1);
+    let (mut spent, mut times) = (Duration::ZERO, 0_u32);
+    while spent < LONG {
+        let numbers: Vec<_> = (0..1000).map(|_| rng.random_range(0..site.leases)).collect();
+        let leases: Vec<_> = numbers.into_iter().map(lease).collect();
+        let renewed = NOW + Duration::from_secs(1);
+        let begun = processor_time();
+        for leases in leases.chunks(together) {
+            let mut publish = |book: &mut NameBook| {
+                let Some(names) = book.changed().cloned() else { return };
+                let mut changed = Zones::clone(&served);
+                changed.set_lease_names(names);
+                changed.set_serial(changed.serial() + 1);
+                served = Arc::new(changed);
             };
-            let mut changed = Zones::clone(&served);
-            changed.set_lease_names(book.changed().unwrap().clone());
-            changed.set_serial(changed.serial() + 1);
-            served = Arc::new(changed);
-            times += 1;
+            if change == Change::Replacement {
+                leases.iter().for_each(|lease| book.remove(lease.address));
+                publish(&mut book);
+            }
+            for lease in leases {
+                let renewal = Lease { since: renewed, expires: lease.expires, ..lease.clone() };
+                book.put(NOW, &renewal, |name| site.zones.is_taken(name));
+            }
+            publish(&mut book);
         }
+        spent += processor_time() - begun;
+        times += 1000 * if change == Change::Replacement { 2 } else { 1 };
     }
-    (processor_time() - begun).as_nanos() as f64 / f64::from(times)
+    spent.as_nanos() as f64 / f64::from(times)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Change {
+    Replacement,
+    Renewal,
+}
+
+/// Octets of memory a lease with two names takes.
+fn memory(leases: u64) -> f64 {
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4096.0
+    };
+    let before = resident();
+    let mut book = NameBook::new(&"lab.voip".parse().unwrap(), RULES);
+    fill(&mut book, leases);
+    let each = (resident() - before) / leases as f64;
+    drop(book);
+    each
 }
 
 /// What this thread has used so far.
@@ -197,7 +240,7 @@ fn lease(number: u64) -> Lease {
         expires: NOW + Duration::from_secs(3600),
         scope: "voice".into(),
         class: Some("440HD".into()),
-        host_name: None,
+        host_name: Some(format!("desk-{number}").into_bytes().into()),
     }
 }
 

@@ -43,7 +43,7 @@ use std::time::Duration;
 pub use answer::{Client, Outcome, Transport, answer};
 pub use direct::{Answered, DIRECT_ROOM, Direct};
 pub use forward::Forward;
-pub use leases::{LeaseNames, NameBook, Rules as NameRules};
+pub use leases::{Label, LeaseNames, NameBook, Rules as NameRules};
 pub use order::{EveryOrder, Order};
 pub use reply::{Question, Reply};
 pub use request::Ignored;

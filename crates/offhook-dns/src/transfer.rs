@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::vec::IntoIter;
 
 use hickory_proto::op::ResponseCode;
@@ -50,7 +49,7 @@ pub struct Transfer {
 /// What has a name because of a lease.
 #[derive(Clone, Debug)]
 enum Leased {
-    Label(Arc<str>),
+    Label(Box<str>),
     Address(Ipv4Addr),
 }
 
@@ -107,7 +106,7 @@ impl Transfer {
         let names: Vec<NameKey> = zones.nodes.iter().filter_map(in_zone).collect();
         let is_forward = zones.zones.get(zone).is_some_and(|zone| zone.key == *zones.leases.zone());
         let leased: Vec<Leased> = match is_forward {
-            true => zones.leases.labels().cloned().map(Leased::Label).collect(),
+            true => zones.leases.labels().map(Leased::Label).collect(),
             false => zones.leases.addresses().map(Leased::Address).collect(),
         };
         Self {

@@ -6,10 +6,9 @@ use super::network::non_empty;
 use crate::report::Span;
 use crate::tree::{Table, Value};
 
-/// Addresses in pools up to which leases have names unless the configuration says otherwise. A name takes some 1,100
-/// octets of memory, five times what its lease does: a site of this size can spare them, and a carrier's would not
-/// want them.
-const NAMED: u64 = 131_072;
+/// Addresses in pools up to which leases have names unless the configuration says otherwise. A lease's take some 160
+/// octets of memory, nearly as many as the lease: a site of this size can spare them, and a carrier's may not want them.
+const NAMED: u64 = 524_288;
 
 /// What leases are called, as far as it is stated.
 #[derive(Clone, Copy, Debug, Default)]

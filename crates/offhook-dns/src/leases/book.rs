@@ -1,34 +1,50 @@
 //! Who may have which name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook_model::{DomainName, HardwareAddress, Lease, Time};
+use offhook_model::{DomainName, Lease, Time};
+use rustc_hash::FxHashMap;
 
-use super::{LeaseNames, Octets, Target, fingerprint};
+use super::record::{LABELS, Rank, Record, UNSETTLED};
+use super::words::{Arena, Edit, Place};
+use super::{LeaseNames, Octets, index, spread};
 
 /// The longest time that the name of a lease may be remembered: what is gone is soon gone everywhere.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// Times to look at leases that have gone, beside as many as there are leases, before they are dropped.
+const STALE: usize = 64;
 
 /// The live leases, the names that they claim, and who has them.
 ///
 /// A name belongs to the client that claimed it first, and leads to what that client was last acknowledged. Model and
 /// hardware address are a client's own: what others call themselves does not take that name away. Names that the
 /// configuration has are not given to leases at all.
+///
+/// What is known of a lease is in one place, its record, which readers and the book share; a renewal changes there what
+/// no reader looks at. Of a name that one client alone claims nothing is kept but that it leads to the record.
 #[derive(Debug)]
 pub struct NameBook {
     rules: Rules,
     names: LeaseNames,
+    arena: Arena,
     changed: bool,
-    holders: HashMap<Ipv4Addr, Holder>,
-    /// Everybody who would have a name, in no order; never empty.
-    claims: HashMap<Arc<str>, Vec<Claim>>,
-    /// When to look whether a lease has ended, one time for each.
-    ends: BTreeSet<(Time, Ipv4Addr)>,
-    /// Counts acknowledgements: what came first.
+    /// How many records there are.
+    holders: usize,
+    /// Names that several addresses claim, in the order in which they did.
+    contested: HashMap<Box<str>, Vec<Ipv4Addr>>,
+    /// How many addresses with a label begin with these octets.
+    above: FxHashMap<Octets, u32>,
+    /// When to look whether a lease has ended. Where its record says otherwise, the record is right.
+    ends: BinaryHeap<Reverse<(Time, Ipv4Addr)>>,
+    /// Counts acknowledgements: what came last.
     count: u64,
+    /// Addresses to or from which a name has moved.
+    moved: Vec<Ipv4Addr>,
 }
 
 /// What is published of a lease.
@@ -42,47 +58,11 @@ pub struct Rules {
     pub ttl: u32,
 }
 
-/// Who has an address.
 #[derive(Debug)]
-struct Holder {
-    hardware: HardwareAddress,
-    expires: Time,
-    /// The time in [`NameBook::ends`], never after `expires`.
-    looked_at: Time,
-    /// Of its records, seconds.
-    ttl: u32,
-    /// What it claims, the best for its PTR record first.
-    labels: Vec<Label>,
-}
-
-impl Holder {
-    fn target<T>(&self, to: T) -> Target<T> {
-        Target { to, ttl: self.ttl, fingerprint: fingerprint(self.hardware) }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Label {
-    text: Arc<str>,
-    rank: Rank,
-}
-
-/// By what a name is claimed, the strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Model,
-    HostName,
-}
-
-#[derive(Clone, Copy, Debug)]
 struct Claim {
-    address: Ipv4Addr,
-    hardware: HardwareAddress,
+    text: String,
     rank: Rank,
-    /// The acknowledgement that made it.
-    first: u64,
-    /// The latest one.
-    last: u64,
+    hash: u32,
 }
 
 impl NameBook {
@@ -91,11 +71,14 @@ impl NameBook {
         Self {
             rules,
             names: LeaseNames::new(zone),
+            arena: Arena::new(),
             changed: false,
-            holders: HashMap::new(),
-            claims: HashMap::new(),
-            ends: BTreeSet::new(),
+            holders: 0,
+            contested: HashMap::new(),
+            above: FxHashMap::default(),
+            ends: BinaryHeap::new(),
             count: 0,
+            moved: Vec::new(),
         }
     }
 
@@ -111,7 +94,7 @@ impl NameBook {
 
     /// When [`NameBook::expire`] has something to do again.
     pub fn next_end(&self) -> Option<Time> {
-        self.ends.first().map(|(at, _)| *at)
+        self.ends.peek().map(|Reverse((at, _))| *at)
     }
 
     /// A lease is as it is from now on: acknowledged, given back, declined. `is_taken` tells whether the configuration
@@ -121,77 +104,94 @@ impl NameBook {
         if !lease.is_live(now) {
             return self.remove(address);
         }
-        if self.holders.get(&address).is_some_and(|holder| holder.hardware != hardware) {
+        self.begin();
+        let mut before = self.names.held(address);
+        if before.as_ref().is_some_and(|(_, record)| record.hardware() != hardware) {
             self.remove(address);
+            before = None;
         }
         self.count += 1;
-        let labels = self.labels(lease, is_taken);
-        let looked_at = self.look_at(address, expires);
+        let claims = self.claims(lease, is_taken);
         let ttl = self.ttl(lease);
-        if let Some(holder) = self.holders.get_mut(&address)
-            && holder.ttl == ttl
-            && holder.labels == labels
-        {
-            (holder.expires, holder.looked_at) = (expires, looked_at);
-            return self.renew(address, &labels);
+        let looked_at = before.as_ref().map(|(_, record)| record.looked_at);
+        let looked_at = self.look_at(address, expires, looked_at);
+        let labels = claims.iter().map(|claim| (claim.text.as_str(), claim.rank));
+        let mut record = Record::new(address, hardware, ttl, labels);
+        (record.expires, record.looked_at, record.last) = (expires, looked_at, self.count);
+        match before {
+            Some((at, before)) if before.ttl == ttl && before.labels().eq(record.labels()) => {
+                self.renew(at, &record, &claims);
+            }
+            before => self.replace(before, record, &claims),
         }
-        let holder = Holder { hardware, expires, looked_at, ttl, labels: labels.clone() };
-        let before = self.holders.insert(address, holder);
-        let dropped = before.into_iter().flat_map(|before| before.labels);
-        for Label { text, .. } in
-            dropped.filter(|old| !labels.iter().any(|new| new.text == old.text))
-        {
-            self.unclaim(&text, address);
-        }
-        for Label { text, rank } in labels {
-            self.claim(text, address, hardware, rank);
-        }
-        self.point(address);
+        self.settled();
     }
 
     /// The address is nobody's any more.
     pub fn remove(&mut self, address: Ipv4Addr) {
-        let Some(holder) = self.holders.remove(&address) else { return };
-        self.ends.remove(&(holder.looked_at, address));
-        for Label { text, .. } in holder.labels {
-            self.unclaim(&text, address);
+        self.begin();
+        let Some((at, record)) = self.names.held(address) else { return };
+        self.holders -= 1;
+        self.lead_address(address, Some(at), None);
+        for (label, _) in record.labels() {
+            self.unclaim(label, address, at);
         }
-        self.point(address);
+        if record.pointer != 0 {
+            self.changed = true;
+            self.count_above(address, false);
+        }
+        self.edit().drop(at, record.units());
+        self.settled();
     }
 
     /// Takes the names of leases that have ended.
     pub fn expire(&mut self, now: Time) {
-        while let Some((_, address)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
-            match self.holders.get_mut(&address) {
-                Some(holder) if now < holder.expires => {
-                    let looked_at = std::mem::replace(&mut holder.looked_at, holder.expires);
-                    let next = (holder.expires, address);
-                    self.ends.remove(&(looked_at, address));
-                    self.ends.insert(next);
+        while let Some(Reverse((at, address))) =
+            self.ends.peek().copied().filter(|end| end.0.0 <= now)
+        {
+            self.ends.pop();
+            match self.names.held(address) {
+                Some((_, record)) if record.looked_at != at => {}
+                Some((_, record)) if record.expires <= now => self.remove(address),
+                Some((place, mut record)) => {
+                    record.looked_at = record.expires;
+                    self.edit().set_tail(place, &record);
+                    self.ends.push(Reverse((record.expires, address)));
                 }
-                _ => self.remove(address),
+                None => {}
             }
         }
     }
 
-    /// How many holders, claimed names and ends there are.
+    /// How many holders, contested names and ends there are, and units of memory that are in use.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 3] {
-        [self.holders.len(), self.claims.len(), self.ends.len()]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        [self.holders, self.contested.len(), self.ends.len(), self.arena.in_use()]
+    }
+
+    /// What was published stays as it is.
+    fn begin(&mut self) {
+        if Arc::get_mut(&mut self.names.readers).is_none() {
+            let readers = std::mem::replace(&mut self.names.readers, Arc::new(()));
+            self.arena.share(readers);
+        }
+    }
+
+    fn edit(&mut self) -> Edit<'_> {
+        Edit { words: &mut self.names.words, arena: &mut self.arena }
     }
 
     /// What a lease claims, the best for its PTR record first.
-    fn labels(&self, lease: &Lease, is_taken: impl Fn(&[u8]) -> bool) -> Vec<Label> {
-        let mut labels: Vec<Label> = Vec::with_capacity(3);
+    fn claims(&self, lease: &Lease, is_taken: impl Fn(&[u8]) -> bool) -> Vec<Claim> {
+        let mut claims: Vec<Claim> = Vec::with_capacity(LABELS);
         let mut add = |text: String, rank| {
-            match labels.iter_mut().find(|label| *label.text == *text) {
-                Some(label) => label.rank = label.rank.min(rank),
+            let hash = self.names.hash(text.as_bytes());
+            match claims.iter_mut().find(|claim| claim.hash == hash) {
+                // One of two labels, once in four thousand million times, if they are not the same.
+                Some(claim) if claim.text == text => claim.rank = claim.rank.min(rank),
+                Some(_) => {}
                 None if is_taken(&self.names.wire(&text)) => {}
-                None => {
-                    let known = self.claims.get_key_value(text.as_str()).map(|(text, _)| text);
-                    let text = known.cloned().unwrap_or_else(|| text.into());
-                    labels.push(Label { text, rank });
-                }
+                None => claims.push(Claim { text, rank, hash }),
             };
         };
         if let Some(name) = lease.host_label().filter(|_| self.rules.hosts) {
@@ -203,7 +203,7 @@ impl NameBook {
         if let Some(name) = lease.model_label().filter(|_| self.rules.models) {
             add(name, Rank::Model);
         }
-        labels
+        claims
     }
 
     /// A third of the lease at most (RFC 4702, section 5); the lease may be given back any time.
@@ -214,111 +214,192 @@ impl NameBook {
     }
 
     /// Sees to it that a lease is looked at when it ends, or before; tells when. A renewal moves nothing.
-    fn look_at(&mut self, address: Ipv4Addr, expires: Time) -> Time {
-        let before = self.holders.get(&address).map(|holder| holder.looked_at);
+    fn look_at(&mut self, address: Ipv4Addr, expires: Time, before: Option<Time>) -> Time {
         if let Some(before) = before.filter(|before| *before <= expires) {
             return before;
         }
-        if let Some(before) = before {
-            self.ends.remove(&(before, address));
+        if self.ends.len() > 2 * self.holders + STALE {
+            let all = index::all(&self.names.words, self.names.addresses);
+            let ends = all.map(|at| Reverse(Record::look(&self.names.words, at)));
+            // The new one has its own below.
+            self.ends = ends.filter(|Reverse((_, of))| *of != address).collect();
         }
-        self.ends.insert((expires, address));
+        self.ends.push(Reverse((expires, address)));
         expires
     }
 
     /// A client was acknowledged what it has: of its names, those that others claim as well may lead here now.
-    fn renew(&mut self, address: Ipv4Addr, labels: &[Label]) {
-        for Label { text, .. } in labels {
-            let Some(claims) = self.claims.get_mut(text) else { continue };
-            let is_contested = claims.len() > 1;
-            if let Some(claim) = claims.iter_mut().find(|claim| claim.address == address) {
-                claim.last = self.count;
-            }
-            if is_contested {
-                self.settle(text);
-            }
+    fn renew(&mut self, at: Place, record: &Record, claims: &[Claim]) {
+        self.edit().set_tail(at, record);
+        if !self.contested.is_empty() {
+            claims.iter().for_each(|claim| self.settle(claim.text.as_bytes()));
         }
     }
 
-    fn claim(&mut self, text: Arc<str>, address: Ipv4Addr, hardware: HardwareAddress, rank: Rank) {
-        let now = self.count;
-        let claims = self.claims.entry(Arc::clone(&text)).or_default();
-        match claims.iter_mut().find(|claim| claim.address == address) {
-            Some(claim) => (claim.rank, claim.last) = (rank, now),
-            None => claims.push(Claim { address, hardware, rank, first: now, last: now }),
+    /// A client has an address, or has it under other names.
+    fn replace(&mut self, before: Option<(Place, Record)>, mut record: Record, claims: &[Claim]) {
+        let address = record.address;
+        let was_pointed = before.as_ref().is_some_and(|(_, before)| before.pointer != 0);
+        self.changed |= was_pointed;
+        record.pointer = if was_pointed { UNSETTLED } else { 0 };
+        let at = self.edit().put_record(&record);
+        self.holders += usize::from(before.is_none());
+        self.lead_address(address, before.as_ref().map(|(at, _)| *at), Some(at));
+        if let Some((at, before)) = &before {
+            let gone = before.labels().filter(|(label, _)| record.rank_of(label).is_none());
+            gone.for_each(|(label, _)| self.unclaim(label, address, *at));
         }
-        self.settle(&text);
+        for claim in claims {
+            self.claim(claim, address, at);
+        }
+        self.moved.push(address);
+        if let Some((at, before)) = before {
+            self.edit().drop(at, before.units());
+        }
     }
 
-    fn unclaim(&mut self, text: &Arc<str>, address: Ipv4Addr) {
-        if let Some(claims) = self.claims.get_mut(text) {
-            claims.retain(|claim| claim.address != address);
-            if claims.is_empty() {
-                self.claims.remove(text);
+    fn claim(&mut self, claim: &Claim, address: Ipv4Addr, at: Place) {
+        let text = claim.text.as_str();
+        if let Some(claims) = self.contested.get_mut(text) {
+            if !claims.contains(&address) {
+                claims.push(address);
             }
+            return self.settle(text.as_bytes());
         }
-        self.settle(text);
+        match self.names.led_to(text.as_bytes()) {
+            Some((_, other)) if other.address != address => {
+                self.contested.insert(text.into(), vec![other.address, address]);
+                self.settle(text.as_bytes());
+            }
+            own => self.lead(claim.hash, own.map(|(before, _)| before), Some(at)),
+        }
     }
 
-    /// Gives a name to whom it belongs now.
-    fn settle(&mut self, text: &Arc<str>) {
-        let winner = self.claims.get(text).and_then(|claims| winner(claims));
-        let wanted = winner.and_then(|to| Some(self.holders.get(&to)?.target(to)));
-        let current = self.names.addresses.get(&**text).cloned();
-        if wanted == current {
+    /// The record that was there claims a label no more.
+    fn unclaim(&mut self, label: &[u8], address: Ipv4Addr, at: Place) {
+        let contested = std::str::from_utf8(label).ok().filter(|_| !self.contested.is_empty());
+        let contested = contested.and_then(|text| Some((text, self.contested.get_mut(text)?)));
+        if let Some((text, claims)) = contested {
+            claims.retain(|other| *other != address);
+            let is_settled = claims.len() < 2;
+            self.settle(label);
+            if is_settled {
+                self.contested.remove(text);
+            }
             return;
         }
-        self.changed = true;
-        match &wanted {
-            Some(target) => self.names.addresses.insert(Arc::clone(text), target.clone()),
-            None => self.names.addresses.remove(&**text),
-        };
-        let (wanted, current) = (wanted.map(|target| target.to), current.map(|target| target.to));
-        if wanted != current {
-            current.into_iter().chain(wanted).for_each(|address| self.point(address));
+        let hash = self.names.hash(label);
+        if self.names.leads_to(hash, at) {
+            self.lead(hash, Some(at), None);
         }
     }
 
-    /// Points an address at the best name that leads to it.
-    fn point(&mut self, address: Ipv4Addr) {
-        let leads_here = |label: &&Label| {
-            self.names.addresses.get(&*label.text).is_some_and(|target| target.to == address)
-        };
-        let wanted = self.holders.get(&address).and_then(|holder| {
-            let label = holder.labels.iter().find(leads_here)?;
-            Some(holder.target(Arc::clone(&label.text)))
+    /// Gives a name that several claim to whom it belongs now.
+    fn settle(&mut self, label: &[u8]) {
+        let claims = std::str::from_utf8(label).ok().and_then(|text| self.contested.get(text));
+        let Some(claims) = claims else { return };
+        let wanted = self.winner(label, claims);
+        let current = self.names.led_to(label);
+        if wanted.map(|(at, _)| at) == current.as_ref().map(|(at, _)| *at) {
+            return;
+        }
+        let (from, to) = (current.as_ref().map(|it| it.1.address), wanted.map(|(_, to)| to));
+        if from != to {
+            self.moved.extend(from.into_iter().chain(to));
+        }
+        let (current, wanted) = (current.map(|(at, _)| at), wanted.map(|(at, _)| at));
+        self.lead(self.names.hash(label), current, wanted);
+    }
+
+    /// Where a name leads: to what the client that came first was last acknowledged.
+    fn winner(&self, label: &[u8], claims: &[Ipv4Addr]) -> Option<(Place, Ipv4Addr)> {
+        let claims = claims.iter().filter_map(|address| {
+            let (at, record) = self.names.held(*address)?;
+            Some((record.rank_of(label)?, at, record))
         });
-        let current = self.names.labels.get(&address);
-        if wanted.as_ref() == current {
+        let claims: Vec<_> = claims.collect();
+        let rank = claims.iter().map(|(rank, ..)| *rank).min()?;
+        let mut strongest = claims.iter().filter(|(own, ..)| *own == rank);
+        let (_, at, first) = strongest.next()?;
+        let hardware = first.hardware();
+        let own = strongest
+            .filter(|(.., other)| !hardware.bytes().is_empty() && other.hardware() == hardware);
+        let own = own.map(|(_, at, record)| (at, record)).chain([(at, first)]);
+        own.max_by_key(|(_, record)| record.last).map(|(at, record)| (*at, record.address))
+    }
+
+    /// Addresses from or to which names have moved point at the best name that leads there now.
+    fn settled(&mut self) {
+        while let Some(address) = self.moved.pop() {
+            self.point(address);
+        }
+    }
+
+    fn point(&mut self, address: Ipv4Addr) {
+        let Some((at, mut record)) = self.names.held(address) else { return };
+        let hashes: Vec<_> = record.labels().map(|(label, _)| self.names.hash(label)).collect();
+        let leads_here = |hash: &u32| self.names.leads_to(*hash, at);
+        // There are three at most.
+        let wanted = hashes.iter().position(leads_here).map_or(0, |place| place as u8 + 1);
+        let before = std::mem::replace(&mut record.pointer, wanted);
+        if wanted == before {
             return;
         }
         self.changed = true;
-        let was_there = current.is_some();
-        if wanted.is_some() != was_there {
-            for octets in Octets::of(address) {
-                let count = self.names.above.get(&octets).copied().unwrap_or_default();
-                match if was_there { count.saturating_sub(1) } else { count + 1 } {
-                    0 => self.names.above.remove(&octets),
-                    count => self.names.above.insert(octets, count),
-                };
+        if (wanted == 0) != (before == 0) {
+            self.count_above(address, wanted != 0);
+        }
+        if self.edit().is_own(at) {
+            return self.edit().set_pointer(at, &record);
+        }
+        let copy = self.edit().put_record(&record);
+        self.lead_address(address, Some(at), Some(copy));
+        for hash in hashes {
+            if self.names.leads_to(hash, at) {
+                self.lead(hash, Some(at), Some(copy));
             }
         }
-        match wanted {
-            Some(target) => self.names.labels.insert(address, target),
-            None => self.names.labels.remove(&address),
-        };
+        self.edit().drop(at, record.units());
     }
-}
 
-/// Where a name leads: to what the client that came first was last acknowledged.
-fn winner(claims: &[Claim]) -> Option<Ipv4Addr> {
-    if let [one] = claims {
-        return Some(one.address);
+    /// A label leads to another record than before.
+    fn lead(&mut self, hash: u32, before: Option<Place>, to: Option<Place>) {
+        if before != to {
+            self.changed = true;
+            self.names.labels = self.led(self.names.labels, hash, before, to);
+            self.names.len =
+                self.names.len + usize::from(to.is_some()) - usize::from(before.is_some());
+        }
     }
-    let rank = claims.iter().map(|claim| claim.rank).min()?;
-    let strongest = claims.iter().filter(|claim| claim.rank == rank);
-    let first = strongest.clone().min_by_key(|claim| claim.first)?;
-    let has_hardware = !first.hardware.bytes().is_empty();
-    let own = strongest.filter(|claim| has_hardware && claim.hardware == first.hardware);
-    Some(own.max_by_key(|claim| claim.last).unwrap_or(first).address)
+
+    fn lead_address(&mut self, address: Ipv4Addr, before: Option<Place>, to: Option<Place>) {
+        let hash = spread(address.to_bits());
+        self.names.addresses = self.led(self.names.addresses, hash, before, to);
+    }
+
+    /// The root of an index in which this has changed.
+    fn led(&mut self, root: Place, hash: u32, before: Option<u32>, to: Option<u32>) -> Place {
+        match (before, to) {
+            (Some(before), to) => self.edit().replace(root, hash, before, to.unwrap_or(0)),
+            (None, Some(to)) => self.edit().insert(root, hash, to),
+            (None, None) => root,
+        }
+    }
+
+    /// An address has a label from now on, or none any more.
+    fn count_above(&mut self, address: Ipv4Addr, is_labelled: bool) {
+        for octets in Octets::of(address) {
+            let count = self.above.entry(octets).or_default();
+            *count = if is_labelled { *count + 1 } else { count.saturating_sub(1) };
+            let (before, to) = match (*count, is_labelled) {
+                (1, true) => (None, Some(1)),
+                (0, false) => (Some(1), None),
+                _ => continue,
+            };
+            if to.is_none() {
+                self.above.remove(&octets);
+            }
+            self.names.above = self.led(self.names.above, spread(octets.0), before, to);
+        }
+    }
 }

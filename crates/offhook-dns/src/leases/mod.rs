@@ -3,11 +3,13 @@
 //! [`NameBook`] knows who may have which name; what it publishes, [`LeaseNames`], is what answers come from.
 
 mod book;
+mod index;
+mod record;
 #[cfg(test)]
 mod tests;
-mod trie;
+mod words;
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -15,49 +17,60 @@ use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{Name, RData};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use offhook_model::{DomainName, HardwareAddress};
-use rustc_hash::FxBuildHasher;
 
 use crate::name::{NameKey, wire_name};
 use crate::nodes::{Node, RrSet};
-use trie::Trie;
+use record::Record;
+use words::{Place, Words};
 
 pub use book::{NameBook, Rules};
+pub use record::Label;
 
 /// The names of leases at one moment. Cloning costs a few reference counts.
 #[derive(Clone, Debug)]
 pub struct LeaseNames {
     /// The zone that they are in, in lower-case wire form.
     zone: NameKey,
-    /// Addresses, by label in lower case.
-    addresses: Trie<Arc<str>, Target<Ipv4Addr>>,
-    /// Labels, by address.
-    labels: Trie<Ipv4Addr, Target<Arc<str>>>,
-    /// How many addresses with a label begin with these two or three octets: empty non-terminals of a reverse zone.
-    above: Trie<Octets, u32>,
+    words: Words,
+    /// The index of the records that labels in lower case lead to, by label.
+    labels: Place,
+    /// The index of all records, by address.
+    addresses: Place,
+    /// The index of the first octets of addresses with a label: empty non-terminals of a reverse zone.
+    above: Place,
+    /// How many labels lead somewhere.
+    len: usize,
+    /// Keyed: clients choose their names, and must not choose them to collide.
+    hasher: RandomState,
+    /// Who has a copy has one of this: what the copy leads to is not changed meanwhile.
+    readers: Arc<()>,
 }
 
-/// What a name or an address leads to, and for how long that may be remembered; seconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target<T> {
-    to: T,
-    ttl: u32,
-    /// Of the client's hardware address.
-    fingerprint: u32,
-}
-
-/// The first octets of an address.
+/// The first octets of an address, as a number of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Octets {
-    Two([u8; 2]),
-    Three([u8; 3]),
-}
+struct Octets(u32);
 
 impl Octets {
+    fn two([a, b]: [u8; 2]) -> Self {
+        Self(u32::from_be_bytes([1, 0, a, b]))
+    }
+
+    fn three([a, b, c]: [u8; 3]) -> Self {
+        Self(u32::from_be_bytes([0, a, b, c]))
+    }
+
     /// Those of an address.
     fn of(address: Ipv4Addr) -> [Self; 2] {
         let [a, b, c, _] = address.octets();
-        [Self::Two([a, b]), Self::Three([a, b, c])]
+        [Self::two([a, b]), Self::three([a, b, c])]
     }
+}
+
+/// Spreads numbers over all numbers, each to one of its own: no two collide.
+fn spread(number: u32) -> u32 {
+    let number = (number ^ number >> 16).wrapping_mul(0x85eb_ca6b);
+    let number = (number ^ number >> 13).wrapping_mul(0xc2b2_ae35);
+    number ^ number >> 16
 }
 
 impl LeaseNames {
@@ -65,33 +78,42 @@ impl LeaseNames {
     pub fn new(zone: &DomainName) -> Self {
         let zone =
             wire_name(zone).map_or_else(|| NameKey::of(&Name::root()), |zone| NameKey::of(&zone));
-        Self { zone, addresses: Trie::new(), labels: Trie::new(), above: Trie::new() }
+        Self {
+            zone,
+            words: Words::new(),
+            labels: 0,
+            addresses: 0,
+            above: 0,
+            len: 0,
+            hasher: RandomState::new(),
+            readers: Arc::new(()),
+        }
     }
 
     /// How many names have an address.
     pub fn len(&self) -> usize {
-        self.addresses.len()
+        self.len
     }
 
     /// Whether no lease has a name.
     pub fn is_empty(&self) -> bool {
-        self.addresses.len() == 0 && self.labels.len() == 0
+        self.len == 0
     }
 
     /// The label whose name the PTR record of an address has.
-    pub fn label_of(&self, address: Ipv4Addr) -> Option<&str> {
-        self.labels.get(&address).map(|label| &*label.to)
+    pub fn label_of(&self, address: Ipv4Addr) -> Option<Label> {
+        self.held(address)?.1.pointer()
     }
 
     /// The address of a label in lower case.
     pub fn address_of(&self, label: &str) -> Option<Ipv4Addr> {
-        self.addresses.get(label).map(|address| address.to)
+        self.led_to(label.as_bytes()).map(|(_, record)| record.address)
     }
 
     /// Whether another client than this one has a label.
     pub fn is_anothers(&self, label: &str, client: HardwareAddress) -> bool {
-        let held = self.addresses.get(label.to_ascii_lowercase().as_str());
-        held.is_some_and(|held| held.fingerprint != fingerprint(client))
+        let held = self.led_to(label.to_ascii_lowercase().as_bytes());
+        held.is_some_and(|(_, held)| held.hardware() != client)
     }
 
     /// What a name in lower-case wire form is, as far as leases make it exist. What the configuration has by this
@@ -101,22 +123,22 @@ impl LeaseNames {
             return None;
         }
         if let Some(label) = self.label(wire) {
-            let target = self.addresses.get(label)?;
-            return Some(Leased::Address { to: target.to, ttl: target.ttl });
+            let (_, record) = self.led_to(label)?;
+            return Some(Leased::Address { to: record.address, ttl: record.ttl });
         }
         let (octets, count) = reverse_octets(wire)?;
         let [a, b, c, _] = octets;
         let above = match count {
-            2 => self.above.get(&Octets::Two([a, b])),
-            3 => self.above.get(&Octets::Three([a, b, c])),
+            2 => Octets::two([a, b]),
+            3 => Octets::three([a, b, c]),
             4 => {
-                let target = self.labels.get(&Ipv4Addr::from(octets))?;
-                let (label, zone) = (&*target.to, self.zone.as_wire());
-                return Some(Leased::Name { label, zone, ttl: target.ttl });
+                let (_, record) = self.held(octets.into())?;
+                let (label, zone) = (record.pointer()?, self.zone.as_wire());
+                return Some(Leased::Name { label, zone, ttl: record.ttl });
             }
-            _ => None,
+            _ => return None,
         };
-        above.map(|_| Leased::Above)
+        self.is_above(above).then_some(Leased::Above)
     }
 
     /// The zone that they are in.
@@ -125,29 +147,65 @@ impl LeaseNames {
     }
 
     /// Every label that has an address, in no order.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.addresses.iter().map(|(label, _)| label)
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Box<str>> {
+        self.records().flat_map(|(at, record)| {
+            let leads_here = |label: &[u8]| self.leads_to(self.hash(label), at);
+            let labels = record.labels().filter(|(label, _)| leads_here(label));
+            let labels = labels.map(|(label, _)| String::from_utf8_lossy(label).into());
+            labels.collect::<Vec<Box<str>>>()
+        })
     }
 
     /// Every address that has a label, in no order.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.labels.iter().map(|(address, _)| *address)
+        let pointed = self.records().filter(|(_, record)| record.pointer != 0);
+        pointed.map(|(_, record)| record.address)
     }
 
     /// The label of a name one below the zone.
-    fn label<'a>(&self, wire: &'a [u8]) -> Option<&'a str> {
+    fn label<'a>(&self, wire: &'a [u8]) -> Option<&'a [u8]> {
         let (length, rest) = wire.split_first()?;
         let (label, zone) = rest.split_at_checked(usize::from(*length))?;
-        if zone != self.zone.as_wire() {
-            return None;
-        }
-        std::str::from_utf8(label).ok()
+        (zone == self.zone.as_wire()).then_some(label)
     }
 
     /// The name of a label in the zone, in lower-case wire form.
     pub(crate) fn wire(&self, label: &str) -> Vec<u8> {
         // A label has at most 63 octets.
         [&[label.len() as u8], label.as_bytes(), self.zone.as_wire()].concat()
+    }
+
+    /// By which a label is found. No two labels of one record have the same.
+    fn hash(&self, label: &[u8]) -> u32 {
+        self.hasher.hash_one(label) as u32
+    }
+
+    /// The record that a label leads to.
+    fn led_to(&self, label: &[u8]) -> Option<(Place, Record)> {
+        let found = index::find(&self.words, self.labels, self.hash(label));
+        let mut records = found.map(|at| (at, Record::read(&self.words, at)));
+        records.find(|(_, record)| record.rank_of(label).is_some())
+    }
+
+    /// Whether the label of a record with this hash leads to that record.
+    fn leads_to(&self, hash: u32, at: Place) -> bool {
+        index::find(&self.words, self.labels, hash).any(|found| found == at)
+    }
+
+    /// The record of an address.
+    fn held(&self, address: Ipv4Addr) -> Option<(Place, Record)> {
+        let at = index::find(&self.words, self.addresses, spread(address.to_bits())).next()?;
+        Some((at, Record::read(&self.words, at)))
+    }
+
+    fn is_above(&self, octets: Octets) -> bool {
+        index::find(&self.words, self.above, spread(octets.0)).next().is_some()
+    }
+
+    /// Every record, in no order.
+    fn records(&self) -> impl Iterator<Item = (Place, Record)> {
+        let all = index::all(&self.words, self.addresses);
+        all.map(|at| (at, Record::read(&self.words, at)))
     }
 }
 
@@ -157,7 +215,7 @@ pub(crate) enum Leased<'a> {
     /// It has an address; TTL in seconds.
     Address { to: Ipv4Addr, ttl: u32 },
     /// It is that of an address, which has this label in this zone, in lower-case wire form; TTL in seconds.
-    Name { label: &'a str, zone: &'a [u8], ttl: u32 },
+    Name { label: Label, zone: &'a [u8], ttl: u32 },
     /// It is an empty non-terminal.
     Above,
 }
@@ -176,11 +234,6 @@ impl Leased<'_> {
             Self::Above => Node::default(),
         }
     }
-}
-
-/// Tells clients apart, nearly always.
-fn fingerprint(client: HardwareAddress) -> u32 {
-    FxBuildHasher.hash_one(client) as u32
 }
 
 /// A name with one record.

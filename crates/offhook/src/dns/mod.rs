@@ -76,7 +76,7 @@ impl Handle {
         let zones = self.service.zones();
         let label = zones.lease_names().label_of(address)?;
         let zone = zones.apexes().next()?;
-        Some(format!("{label}.{}", zone.trim_end_matches('.')))
+        Some(format!("{}.{}", &*label, zone.trim_end_matches('.')))
     }
 
     /// Every upstream server, for which part of the name space, and what is known of it.
