@@ -108,7 +108,7 @@ impl RequestedName {
         add(join(stripped, is_separator));
         match paths.is_empty() {
             false => Ok(Self { paths }),
-            true if strip_leading(name).is_empty() => Err(NameError::Empty),
+            true if name.split(is_separator).all(is_nothing) => Err(NameError::Empty),
             true => Err(NameError::TooLong),
         }
     }
@@ -178,6 +178,10 @@ fn ignoring_case<T: Tree>(path: &[u8], tree: &T) -> Result<Found<T::File>, NameE
     found.ok_or(failure)
 }
 
+fn is_nothing(component: &[u8]) -> bool {
+    matches!(component, b"" | b".")
+}
+
 fn is_separator(byte: &u8) -> bool {
     matches!(byte, b'/' | b'\\')
 }
@@ -194,7 +198,7 @@ fn strip_leading(mut name: &[u8]) -> &[u8] {
 /// than a file name may be.
 fn join(name: &[u8], separator: impl Fn(&u8) -> bool) -> Option<Vec<u8>> {
     let mut path = Vec::with_capacity(name.len());
-    for component in name.split(separator).filter(|part| !part.is_empty() && *part != b".") {
+    for component in name.split(separator).filter(|part| !is_nothing(part)) {
         if component.len() > MAX_COMPONENT {
             return None;
         }

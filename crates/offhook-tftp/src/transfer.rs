@@ -326,7 +326,7 @@ impl<I: Image> Transfer<I> {
     fn acknowledged(&mut self, now: Instant, block: u16) {
         let ahead = self.blocks_ahead(block);
         if ahead == 0 {
-            self.acknowledged_again(block);
+            self.acknowledged_again(now, block);
             return;
         }
         let number = self.base.block + ahead;
@@ -364,14 +364,16 @@ impl<I: Image> Transfer<I> {
 
     /// In lock step an ACK that comes twice never causes anything (the Sorcerer's Apprentice). In a window it may be
     /// how the client says that the first block is missing (RFC 7440, section 4): believed once, and not when
-    /// it may be an echo of a window that it received twice.
-    fn acknowledged_again(&mut self, block: u16) {
+    /// it may be an echo of a window that it received twice, nor when it comes sooner than the client can have seen
+    /// anything of this window.
+    fn acknowledged_again(&mut self, now: Instant, block: u16) {
         let Round { rewound, doubled_before, .. } = self.round;
         let report = self.terms.window > 1
             && block == self.wire(self.base.block)
             && self.next.block > self.base.block
             && !rewound
-            && !doubled_before;
+            && !doubled_before
+            && self.timer.may_be_answered(now);
         if report {
             self.rewind(true);
         }

@@ -97,6 +97,7 @@ fn names_are_found_as_phones_spell_them() {
         (b"", Err(NameError::Empty)),
         (b"/", Err(NameError::Empty)),
         (b"/./", Err(NameError::Empty)),
+        (b".", Err(NameError::Empty)),
         (b"\\./", not_found),
         (b"..", Err(NameError::Outside)),
         (b"../420hd.img", Err(NameError::Outside)),

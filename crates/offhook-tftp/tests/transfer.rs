@@ -362,6 +362,21 @@ fn an_ack_before_a_window_reports_its_first_block_missing_but_echoes_die_out() {
 }
 
 #[test]
+fn an_ack_that_comes_twice_on_a_link_that_repeats_everything_repeats_no_window() {
+    let mut bench = Bench::new(bytes(20_000), "windowsize/4/");
+    bench.sent();
+    assert_eq!(bench.wait(ms(10)).ack(0).blocks(), [1, 2, 3, 4]);
+    for round in 0..5 {
+        let last = round * 4;
+        assert!(bench.wait(ms(1)).ack(last).sent().is_empty(), "{round}");
+        let next = [1, 2, 3, 4].map(|block| last + 4 + block);
+        assert_eq!(bench.wait(ms(9)).ack(last + 4).blocks(), next);
+    }
+    // As late as the client can have seen that its first block is missing.
+    assert_eq!(bench.wait(ms(5)).ack(20).blocks(), [21, 22, 23, 24]);
+}
+
+#[test]
 fn a_window_that_timed_out_may_be_acknowledged_late() {
     let mut bench = Bench::new(bytes(9000), "windowsize/4/");
     bench.sent();

@@ -18,6 +18,8 @@ pub(super) struct Timer {
     /// A packet had to be sent again by the timer, and was acknowledged then.
     lossy: bool,
     round_trip: Option<RoundTrip>,
+    /// The shortest one there was.
+    shortest: Option<Duration>,
     sent_at: Instant,
     progress_at: Instant,
     deadline: Instant,
@@ -41,6 +43,7 @@ impl Timer {
             retries: 0,
             lossy: false,
             round_trip: None,
+            shortest: None,
             sent_at: now,
             progress_at: now,
             deadline: now,
@@ -68,6 +71,12 @@ impl Timer {
         self.round_trip.map_or(Duration::ZERO, |round_trip| round_trip.smoothed)
     }
 
+    /// Whether so much time has passed since something was sent that what comes now may be an answer to it. Half of
+    /// the shortest round trip is enough for that: not all are alike.
+    pub(super) fn may_be_answered(&self, now: Instant) -> bool {
+        self.shortest.is_none_or(|shortest| now >= self.sent_at + shortest / 2)
+    }
+
     /// A packet was sent.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent_at = now;
@@ -81,6 +90,7 @@ impl Timer {
         self.progress_at = now;
         if measurable {
             let sample = now.saturating_duration_since(self.sent_at);
+            self.shortest = Some(self.shortest.map_or(sample, |shortest| shortest.min(sample)));
             self.round_trip = Some(match self.round_trip {
                 None => RoundTrip { smoothed: sample, variation: sample / 2 },
                 Some(RoundTrip { smoothed, variation }) => RoundTrip {

@@ -110,7 +110,7 @@ impl Finder {
     pub(super) fn new(root: PathBuf, settings: &Settings, runtime: Handle, waker: Waker) -> Self {
         let shared = Shared {
             root,
-            library: Library::default(),
+            library: Library::new(waker.clone()),
             lookups: Semaphore::new(LOOKUPS),
             families: Arc::clone(&settings.families),
             digests: Digests::new(settings.images.clone()),

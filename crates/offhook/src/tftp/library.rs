@@ -1,16 +1,20 @@
 //! The bytes of files being sent, shared among the transfers that send them.
 //!
 //! A file of firmware size is read once, whole, however many phones ask for it, and forgotten with the last of them.
-//! It cannot change under a transfer then: who began with the old image ends with the old image.
+//! It cannot change under a transfer then: who began with the old image ends with the old image. The first transfer
+//! begins as soon as the beginning is read.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use offhook_net::Waker;
 use offhook_tftp::Image;
 use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 use super::root::{OpenedFile, Stamp};
 use super::upstream::Spool;
@@ -20,16 +24,27 @@ const MAX_SHARED: u64 = 64 << 20;
 /// The most that is held in all.
 const MAX_TOTAL: u64 = 256 << 20;
 
+/// Octets read at a time.
+const CHUNK: usize = 256 << 10;
+
 /// The files that are being sent.
 #[derive(Debug, Default)]
 pub(super) struct Library {
     shared: Mutex<HashMap<Stamp, Weak<Contents>>>,
+    waker: Option<Waker>,
 }
 
 /// One version of a file, read once its first reader has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contents {
-    bytes: OnceCell<Box<[u8]>>,
+    size: u64,
+    chunks: Box<[OnceLock<Box<[u8]>>]>,
+    /// Once the first chunk is read.
+    begun: OnceCell<()>,
+    /// Why the rest never comes.
+    failed: OnceLock<io::ErrorKind>,
+    /// Somebody waits for the next chunk.
+    hungry: AtomicBool,
 }
 
 /// The bytes one transfer sends.
@@ -42,7 +57,12 @@ pub(super) enum LibraryImage {
 }
 
 impl Library {
-    /// The bytes of a file as it is now.
+    /// Uses `waker` whenever more has been read of a file that somebody waits for.
+    pub(super) fn new(waker: Waker) -> Self {
+        Self { shared: Mutex::default(), waker: Some(waker) }
+    }
+
+    /// The bytes of a file as it is now, once the first of them are here.
     ///
     /// # Errors
     /// It could not be read, or was written to meanwhile.
@@ -50,19 +70,24 @@ impl Library {
         let Some(contents) = self.contents(opened.stamp) else {
             return Ok(LibraryImage::Streamed(opened));
         };
-        contents
-            .bytes
-            .get_or_try_init(|| async {
-                tokio::task::spawn_blocking(move || read_whole(&opened)).await?
-            })
-            .await?;
+        let begin = || async {
+            let all = Arc::clone(&contents);
+            let first = spawn_blocking(move || all.read(&opened, 0).map(|()| opened));
+            let (opened, rest, waker) = (first.await??, Arc::clone(&contents), self.waker.clone());
+            if contents.chunks.len() > 1 {
+                spawn_blocking(move || rest.read_rest(&opened, waker.as_ref()));
+            }
+            Ok::<_, io::Error>(())
+        };
+        contents.begun.get_or_try_init(begin).await?;
         Ok(LibraryImage::Shared(contents))
     }
 
     /// Where the bytes are shared; none for a file that is too large for that.
     fn contents(&self, stamp: Stamp) -> Option<Arc<Contents>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(contents) = shared.get(&stamp).and_then(Weak::upgrade) {
+        let whole = |contents: &Arc<Contents>| contents.failed.get().is_none();
+        if let Some(contents) = shared.get(&stamp).and_then(Weak::upgrade).filter(whole) {
             return Some(contents);
         }
         shared.retain(|_, contents| contents.strong_count() > 0);
@@ -70,16 +95,74 @@ impl Library {
         if stamp.size > MAX_SHARED || held + stamp.size > MAX_TOTAL {
             return None;
         }
-        let contents = Arc::new(Contents::default());
+        let contents = Arc::new(Contents::new(stamp.size));
         shared.insert(stamp, Arc::downgrade(&contents));
         Some(contents)
+    }
+}
+
+impl Contents {
+    fn new(size: u64) -> Self {
+        let chunks = (0..size.div_ceil(CHUNK as u64)).map(|_| OnceLock::new()).collect();
+        Self {
+            size,
+            chunks,
+            begun: OnceCell::new(),
+            failed: OnceLock::new(),
+            hungry: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads a chunk; there is none in an empty file.
+    fn read(&self, opened: &OpenedFile, index: usize) -> io::Result<()> {
+        let Some(chunk) = self.chunks.get(index) else { return Ok(()) };
+        let begin = index as u64 * CHUNK as u64;
+        let rest = usize::try_from(self.size - begin).unwrap_or(CHUNK);
+        let mut bytes = vec![0; rest.min(CHUNK)].into_boxed_slice();
+        opened.file.read_exact_at(&mut bytes, begin)?;
+        unchanged(&opened.file, opened.stamp)?;
+        let _ = chunk.set(bytes);
+        Ok(())
+    }
+
+    /// Reads all but the first chunk.
+    fn read_rest(&self, opened: &OpenedFile, waker: Option<&Waker>) {
+        for index in 1..self.chunks.len() {
+            let result = self.read(opened, index);
+            let failed = result.map_err(|error| self.failed.set(error.kind())).is_err();
+            if self.hungry.swap(false, Ordering::SeqCst)
+                && let Some(waker) = waker
+            {
+                waker.wake();
+            }
+            if failed {
+                return;
+            }
+            // Who sends what is here goes first.
+            std::thread::yield_now();
+        }
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let chunk = usize::try_from(offset / CHUNK as u64).unwrap_or(usize::MAX);
+        let Some(chunk) = self.chunks.get(chunk) else { return Ok(0) };
+        let bytes = chunk.get().or_else(|| {
+            self.hungry.store(true, Ordering::SeqCst);
+            // It may have come before that was seen.
+            chunk.get()
+        });
+        match (bytes, self.failed.get()) {
+            (Some(bytes), _) => bytes.read_at(offset % CHUNK as u64, into),
+            (None, Some(kind)) => Err((*kind).into()),
+            (None, None) => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
 impl Image for LibraryImage {
     fn size(&self) -> Option<u64> {
         match self {
-            Self::Shared(contents) => contents.bytes.get().map(|bytes| bytes.len() as u64),
+            Self::Shared(contents) => Some(contents.size),
             Self::Streamed(opened) => Some(opened.stamp.size),
             Self::Arriving(spool) => spool.size(),
         }
@@ -87,9 +170,7 @@ impl Image for LibraryImage {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Shared(contents) => {
-                contents.bytes.get().map_or(Ok(0), |bytes| bytes.read_at(offset, into))
-            }
+            Self::Shared(contents) => contents.read_at(offset, into),
             // Straight from the page cache, as a rule: not worth another thread.
             Self::Streamed(opened) => {
                 let count = opened.file.read_at(into, offset)?;
@@ -101,14 +182,6 @@ impl Image for LibraryImage {
     }
 }
 
-fn read_whole(opened: &OpenedFile) -> io::Result<Box<[u8]>> {
-    let size = usize::try_from(opened.stamp.size).map_err(io::Error::other)?;
-    let mut bytes = vec![0; size];
-    opened.file.read_exact_at(&mut bytes, 0)?;
-    unchanged(&opened.file, opened.stamp)?;
-    Ok(bytes.into_boxed_slice())
-}
-
 /// Half of the old image and half of the new one would be worse than none.
 pub(super) fn unchanged(file: &File, stamp: Stamp) -> io::Result<()> {
     let now = Stamp::of(&file.metadata()?);
@@ -116,5 +189,44 @@ pub(super) fn unchanged(file: &File, stamp: Stamp) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other("the file was written to while it was sent"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offhook_tftp::Tree;
+    use tempfile::TempDir;
+
+    use super::super::root::Root;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_loses_its_end_while_it_is_read_ends_in_an_error_and_is_read_anew_for_the_next() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("f");
+        std::fs::write(&path, vec![1; 3 * CHUNK]).unwrap();
+        let open = || Root::open(directory.path()).unwrap().open(b"f").unwrap();
+        let (library, opened) = (Library::default(), open());
+        let contents = library.contents(opened.stamp).unwrap();
+        contents.read(&opened, 0).unwrap();
+        let mut byte = [0];
+        let mut at = |contents: &Contents, chunk: usize| {
+            let read = contents.read_at((chunk * CHUNK) as u64, &mut byte);
+            read.map_err(|error| error.kind())
+        };
+        assert_eq!(
+            [0, 1, 3].map(|chunk| at(&contents, chunk)),
+            [Ok(1), Err(io::ErrorKind::WouldBlock), Ok(0)]
+        );
+        assert!(Arc::ptr_eq(&contents, &library.contents(opened.stamp).unwrap()));
+        File::options().write(true).open(&path).unwrap().set_len(2 * CHUNK as u64).unwrap();
+        contents.read_rest(&opened, None);
+        assert_eq!(at(&contents, 0), Ok(1));
+        assert!(matches!(at(&contents, 2), Err(kind) if kind != io::ErrorKind::WouldBlock));
+        assert!(!Arc::ptr_eq(&contents, &library.contents(opened.stamp).unwrap()));
+        let LibraryImage::Shared(next) = library.image(open()).await.unwrap() else {
+            panic!("a small file is shared")
+        };
+        assert_eq!((next.size, at(&next, 0)), (2 * CHUNK as u64, Ok(1)));
     }
 }

@@ -210,6 +210,38 @@ async fn an_image_is_read_once_for_all_and_again_when_it_changed() {
     assert_eq!(LibraryImage::Shared(one).size(), Some(3));
 }
 
+/// Reads an image as a transfer does: what is not here yet is waited for.
+async fn whole(image: &LibraryImage) -> Result<Vec<u8>, std::io::ErrorKind> {
+    let mut bytes = vec![0; image.size().unwrap() as usize];
+    let mut at = 0;
+    while at < bytes.len() {
+        match image.read_at(at as u64, &mut bytes[at..]) {
+            Ok(count) => at += count,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => return Err(error.kind()),
+        }
+    }
+    assert_eq!(image.read_at(at as u64, &mut [0]).unwrap(), 0);
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn an_image_that_is_being_read_is_whole_in_the_end_for_everybody() {
+    let directory = TempDir::new().unwrap();
+    for size in [0, 1, 256 << 10, (256 << 10) + 1, 5_000_000] {
+        fs::write(directory.path().join("f"), super::bytes(size)).unwrap();
+        let library = Library::default();
+        let image = async || library.image(opened(&directory, "f")).await.unwrap();
+        let (one, two) = (image().await, image().await);
+        // Whoever writes into it in the same place comes too late.
+        assert!(whole(&one).await.unwrap() == super::bytes(size), "{size}");
+        fs::write(directory.path().join("f"), b"").unwrap();
+        assert!(whole(&two).await.unwrap() == super::bytes(size), "{size}");
+    }
+}
+
 #[tokio::test]
 async fn a_large_file_is_streamed_and_never_mixed_with_a_newer_one() {
     let directory = TempDir::new().unwrap();
