@@ -246,3 +246,36 @@ fn a_phone_that_asks_again_while_the_server_takes_its_time_begins_nothing_twice(
     assert_eq!(log.matches("TFTP request client").count(), 1, "{log}");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn real_clients_wait_for_what_arrives_slowly() {
+    let site = Site::new(URL);
+    let image = noise(400_000);
+    site.put("440hd.img", &image);
+    // With pauses that are longer than windows last.
+    let nginx = site.nginx("limit_rate 80k;");
+    let _server = site.lab.serve();
+    let phone = site.phone();
+    let at = |name: &str| site.lab.dir.path().join(name);
+    let client = |program: &str, before: &[&str], after: &[&str]| {
+        let mut command = phone.command(program);
+        command.args(before).arg(at(program)).args(after);
+        command
+    };
+    let windows = ["--option", "blksize 1428", "--option", "windowsize 16"];
+    let clients = [
+        client("atftp", &[&windows[..], &["-g", "-r", "440hd.img", "-l"]].concat(), &["10.0.0.11"]),
+        client("curl", &["-sS", "--tftp-blksize", "1428", "-o"], &["tftp://10.0.0.11/440HD.img"]),
+        client("tftp", &["-m", "octet", "10.0.0.11", "-c", "get", "440HD.img"], &[]),
+        client("busybox", &["tftp", "-g", "-b", "1468", "-r", "440hd.img", "-l"], &["10.0.0.11"]),
+    ];
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            scope.spawn(move || run(&mut client));
+        }
+    });
+    for name in ["atftp", "curl", "tftp", "busybox"] {
+        assert!(fs::read(at(name)).unwrap() == image, "{name}");
+    }
+    assert_eq!(nginx.requests().iter().filter(|it| it.ends_with("200")).count(), 1);
+}
