@@ -181,3 +181,25 @@ fn a_full_disk_is_told_loudly_and_heals_by_itself_however_often_and_across_resta
     clients.assert_held();
     assert_eq!(server.terminate(), Some(0));
 }
+
+#[test]
+fn a_disk_of_a_mebibyte_is_enough_for_an_office() {
+    for size in ["1m", "2m"] {
+        let lab = Lab::new();
+        let disk = SmallDisk::new(&lab, size);
+        let mut clients =
+            Clients { netns: lab.client(Vlan::Voice), acknowledged: HashMap::new(), next: 1 };
+        let server = serve(&lab, &disk.state());
+        clients.lease(10);
+        disk.fill();
+        assert_eq!(clients.try_to_lease(), 0, "acknowledged on a full disk of {size}");
+        disk.free();
+        clients.lease_again(&server);
+        // More than fits into what was taken at first.
+        (0..20).for_each(|_| clients.assert_held());
+        server.kill();
+        let server = serve(&lab, &disk.state());
+        clients.assert_held();
+        assert_eq!(server.terminate(), Some(0));
+    }
+}

@@ -52,7 +52,9 @@ impl OpenError {
             Self::Locked { .. } => {
                 "stop it first, or give each its own `--state` directory".to_owned()
             }
-            Self::Io { source, .. } if is_full(source) => "make room on the disk".to_owned(),
+            Self::Io { source, .. } if is_full(source) => {
+                "make room on the disk, for leases 4 MiB at least".to_owned()
+            }
             Self::Io { .. } => {
                 "the state directory must be on a writable disk and belong to the user offhook runs as"
                     .to_owned()

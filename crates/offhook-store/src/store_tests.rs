@@ -55,7 +55,7 @@ impl Rig {
         let files = MemoryFile::all([const { Vec::new() }; 3]);
         let db = files[0].database().unwrap();
         tables::initialise(&db).unwrap();
-        files[1..].iter().for_each(|file| Segment::initialise(file, Self::ID).unwrap());
+        files[1..].iter().for_each(|file| Segment::initialise(file, Self::ID, 8).unwrap());
         tables::write_journal(&db, Self::ID).unwrap();
         drop(db);
         Self::open_files(files).unwrap().0

@@ -13,12 +13,14 @@ use std::sync::Arc;
 
 use super::block::{BLOCK, is_sound, seal};
 use super::medium::{Backing, BackingFile, Medium};
-use crate::error::Fault;
+use crate::error::{Fault, is_full};
 
 /// Copies of the head.
 const HEADS: usize = 2;
 /// Blocks a new file has room for, and by how many it grows: 1 MiB. Less in tests, so that both happen often.
 pub(crate) const STEP: usize = if cfg!(test) { 8 } else { 256 };
+/// Blocks a new file has room for on a disk that is too small for a step: a batch of the longest that there are.
+const LEAST: usize = if cfg!(test) { 4 } else { 32 };
 const MAGIC: &[u8; 20] = b"offhook journal\x00\x00\x00\x00\x02";
 
 /// A journal file.
@@ -39,8 +41,8 @@ impl fmt::Debug for Segment {
 }
 
 impl Segment {
-    /// Makes an empty file for a store, in place of what has its name. It is durable when this returns, but for
-    /// its name.
+    /// Makes an empty file for a store, in place of what has its name; a short one where the disk has no more room. It
+    /// is durable when this returns, but for its name.
     pub(crate) fn create(path: &Path, store: u64) -> io::Result<()> {
         let new = path.with_extension("new");
         match fs::remove_file(&new) {
@@ -48,16 +50,23 @@ impl Segment {
             _ => {}
         }
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        Self::initialise(&BackingFile::open(&new)?, store)?;
+        let file = BackingFile::open(&new)?;
+        Self::initialise(&file, store, STEP).or_else(|error| {
+            if !is_full(&error) {
+                return Err(error);
+            }
+            file.set_len(0)?;
+            Self::initialise(&file, store, LEAST)
+        })?;
         File::open(&new)?.sync_all()?;
         fs::rename(&new, path)
     }
 
-    /// Writes an empty journal file.
-    pub(crate) fn initialise(medium: &dyn Backing, store: u64) -> io::Result<()> {
-        lengthen(medium, 0, HEADS + STEP)?;
+    /// Writes an empty journal file with room for so many blocks.
+    pub(crate) fn initialise(medium: &dyn Backing, store: u64, blocks: usize) -> io::Result<()> {
+        lengthen(medium, 0, HEADS + blocks)?;
         for writes in 0..HEADS as u64 {
-            medium.write(place_of(writes), &head(store, writes, STEP))?;
+            medium.write(place_of(writes), &head(store, writes, blocks))?;
         }
         medium.sync()
     }
