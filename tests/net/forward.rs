@@ -1,11 +1,13 @@
 //! Names of other zones, with unbound on either side: what a phone gets through its only resolver.
 
+use std::collections::HashSet;
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use offhook_net::{FrameSocket, Interface};
 
 use crate::lab::{Lab, Netns, PATIENCE, Vlan, output, repository, run, said};
 
@@ -101,6 +103,30 @@ fn ttl(client: &Netns, words: &str) -> u32 {
     printed.split_whitespace().nth(1).unwrap_or_else(|| panic!("{printed}")).parse().unwrap()
 }
 
+/// What has been asked of a machine since this was begun.
+struct Asked(FrameSocket);
+
+impl Asked {
+    fn of(netns: &Netns) -> Self {
+        let open = || FrameSocket::open_receiving(&Interface::named("eth0").unwrap(), true, None);
+        Self(netns.enter(|| open().unwrap()))
+    }
+
+    /// The first labels of the names that it was asked for until now, in lower case.
+    fn names(&self) -> HashSet<String> {
+        let mut buffer = [0; 4096];
+        let mut names = HashSet::new();
+        while let Some(frame) = self.0.recv(&mut buffer, Some(Duration::ZERO)).unwrap() {
+            if frame.destination.port() == 53 {
+                let (length, name) = frame.payload[12..].split_first().unwrap();
+                let label = String::from_utf8_lossy(&name[..usize::from(*length)]);
+                names.insert(label.to_ascii_lowercase());
+            }
+        }
+        names
+    }
+}
+
 fn status(lab: &Lab) -> serde_json::Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
     command.args(["status", "--format", "json", "--state"]).arg(lab.state());
@@ -178,9 +204,15 @@ fn a_silent_server_is_passed_over_said_so_and_taken_back() {
         assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
         assert!(slowest.elapsed() < PATIENCE);
     }
-    let begun = Instant::now();
-    assert_eq!(short(&client, "known.example A"), "192.0.2.2");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // From now on clients wait for the other one, and it is asked to see whether it is back: once a second.
+    let asked = [0, 1].map(|n| Asked::of(&netns[n]));
+    let (begun, names) = (Instant::now(), 20);
+    for n in 0..names {
+        assert_eq!(short(&client, &format!("known{n}.example A")), "192.0.2.2");
+    }
+    let checks = begun.elapsed().as_secs() as usize + 2;
+    let asked = asked.map(|asked| asked.names().len());
+    assert!(asked[0] <= checks && asked[1] == names, "{asked:?} {checks}");
     let upstreams = status(&lab)["dns"]["upstreams"].clone();
     assert_eq!(upstreams[0]["server"], "10.250.1.201:53");
     assert!(upstreams[0]["silent_seconds"].is_u64() && upstreams[1]["silent_seconds"].is_null());
@@ -210,14 +242,24 @@ fn stale_answers_bridge_the_time_until_somebody_answers() {
         assert!(Instant::now() < deadline);
     }
     server.wait_for_log(&["upstream 10.250.1.201 does not answer"]);
-    // Each would take a second if the upstream were waited for.
-    let begun = Instant::now();
-    for _ in 0..10 {
-        let whole = dig(&client, "short.example A");
-        assert!(whole.contains("\t30\tIN\tA\t192.0.2.1"), "{whole}");
-        assert!(whole.contains("EDE: 3 (Stale Answer)"), "{whole}");
-    }
-    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    // The upstream is tried now and then, and whoever waited for that would wait a second. How long an answer takes here
+    // without is told by others; that the machine paused is no reason to fail, unless it is so each time.
+    let waited = || {
+        let (mut slowest, mut others) = (Duration::ZERO, Duration::ZERO);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(6) {
+            let asked = Instant::now();
+            let whole = dig(&client, "short.example A");
+            slowest = slowest.max(asked.elapsed());
+            assert!(whole.contains("\t30\tIN\tA\t192.0.2.1"), "{whole}");
+            assert!(whole.contains("EDE: 3 (Stale Answer)"), "{whole}");
+            let asked = Instant::now();
+            assert_eq!(short(&client, "vm40ic1.lab.voip A"), "10.250.1.151");
+            others = others.max(asked.elapsed());
+        }
+        slowest > others + Duration::from_millis(700)
+    };
+    assert!((0..3).any(|_| !waited()), "stale answers wait for the upstream");
     // What was never asked for fails, and soon, now that this is known.
     let begun = Instant::now();
     let failed = dig(&client, "www.example A");

@@ -333,15 +333,17 @@ fn a_long_list_and_clients_that_do_not_read_keep_no_phone_waiting() {
         let list = scope.spawn(listing);
         lab.client(Vlan::Voice).enter(|| {
             let card = Card::open("eth0");
-            let mut n = 0;
-            // One phone after the other until the list is there, or the pool is empty.
+            let (mut n, mut meanwhile) = (0, 0);
+            // One phone after the other until the list is there, or the pool is empty. None asks twice.
             while n < 20 || (n < 120 && !list.is_finished()) {
                 n += 1;
-                let asked = Instant::now();
                 card.lease(mac(n), n, &[]);
-                assert!(asked.elapsed() < Duration::from_secs(2), "phone {n} waited");
+                meanwhile += u32::from(!list.is_finished());
                 std::thread::sleep(Duration::from_millis(10));
             }
+            assert!(meanwhile > 0, "no phone got a lease until the list was there");
+            let counts = &status(&lab)["counts"];
+            assert_eq!((&counts["offer"], &counts["ack"]), (&n.into(), &n.into()));
         });
         list.join().unwrap();
     });
