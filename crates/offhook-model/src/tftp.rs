@@ -42,8 +42,8 @@ impl Default for TftpLimits {
             timeout: Duration::from_secs(1),
             retries: 6,
             give_up: Duration::from_secs(120),
-            transfers: 4096,
-            transfers_per_client: 2048,
+            transfers: 16_384,
+            transfers_per_client: 8192,
             dscp: 0,
             allow: None,
         }

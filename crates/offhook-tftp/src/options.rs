@@ -96,7 +96,8 @@ pub struct Limits {
     /// The first retransmission comes this long after the packet, unless the client negotiates its own `timeout`
     /// or measured round trips need longer.
     pub timeout: Duration,
-    /// As `timeout`, once the transfer has lost a packet: a link that loses is not to stand still for long.
+    /// As `timeout` for the first repetition of a packet, once the transfer has lost one: a link that loses is not to
+    /// stand still for long. The next one comes four times as long after that.
     pub timeout_after_loss: Duration,
     /// Back-off ends here, unless `timeout` starts above it.
     pub timeout_max: Duration,
@@ -119,7 +120,7 @@ impl Default for Limits {
             window: 64,
             rollover: Rollover::ToZero,
             timeout: Duration::from_secs(1),
-            timeout_after_loss: Duration::from_millis(200),
+            timeout_after_loss: Duration::from_millis(50),
             timeout_max: Duration::from_secs(8),
             retries: 6,
             give_up: Duration::from_secs(120),

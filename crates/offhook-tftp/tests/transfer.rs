@@ -230,7 +230,31 @@ fn progress_resets_the_back_off_and_a_lossy_link_is_retried_sooner() {
     bench.sent();
     assert_eq!(bench.transfer.retransmission_timeout(), ms(2000));
     assert_eq!(bench.ack(1).blocks(), [2]);
-    assert_eq!(bench.transfer.retransmission_timeout(), ms(200));
+    assert_eq!(bench.transfer.retransmission_timeout(), ms(50));
+}
+
+#[test]
+fn a_transfer_that_has_lost_a_packet_is_not_given_up_sooner_than_another() {
+    let intervals = |loses: bool| {
+        let mut bench = Bench::new(bytes(5000), "");
+        bench.sent();
+        if loses {
+            bench.wait_for_timer();
+            bench.sent();
+        }
+        assert_eq!(bench.ack(1).blocks(), [2]);
+        let (mut intervals, mut last) =
+            (Vec::new(), bench.now.duration_since(bench.start).as_millis());
+        while let Some(at) = bench.wait_for_timer() {
+            intervals.push(at - std::mem::replace(&mut last, at));
+            bench.sent();
+        }
+        assert_eq!(bench.outcome(), Some(&Outcome::TimedOut));
+        intervals
+    };
+    let (usual, lossy) = (intervals(false), intervals(true));
+    assert_eq!(usual, [1000, 2000, 4000, 8000, 8000, 8000, 8000]);
+    assert_eq!(lossy, [50, 200, 400, 800, 1600, 3200, 6400, 8000, 8000, 8000, 8000]);
 }
 
 #[test]

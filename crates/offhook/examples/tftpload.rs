@@ -267,6 +267,10 @@ impl Load {
                     {
                         client.send(settings, request, now);
                     }
+                    // The same block again: its ACK was lost.
+                    if client.blocks > 0 && block == client.blocks as u16 {
+                        client.send(settings, request, now);
+                    }
                     return;
                 }
                 let at = client.blocks as usize * client.block_size;

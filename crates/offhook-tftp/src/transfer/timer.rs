@@ -13,6 +13,8 @@ pub(super) struct Timer {
     ceiling: Duration,
     retries_allowed: u32,
     give_up: Duration,
+    /// How long all retries take where no packet was ever lost: a transfer that has lost some is not given up sooner.
+    patience: Duration,
     /// How often the timer ran out since the client last acknowledged anything new.
     retries: u32,
     /// A packet had to be sent again by the timer, and was acknowledged then.
@@ -40,6 +42,7 @@ impl Timer {
             ceiling: limits.timeout_max,
             retries_allowed: limits.retries,
             give_up: limits.give_up,
+            patience: Duration::ZERO,
             retries: 0,
             lossy: false,
             round_trip: None,
@@ -49,7 +52,19 @@ impl Timer {
             deadline: now,
         };
         timer.sent(now);
+        timer.patience = timer.whole_wait();
         timer
+    }
+
+    /// All intervals together, as they are now.
+    fn whole_wait(&self) -> Duration {
+        let first = self.interval();
+        let longest = self.ceiling.max(first);
+        let mut wait = Duration::ZERO;
+        for retry in 0..=self.retries_allowed {
+            wait = wait.saturating_add(first.saturating_mul(1 << retry.min(16)).min(longest));
+        }
+        wait
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -63,7 +78,10 @@ impl Timer {
             let measured = self.round_trip.map_or(Duration::ZERO, |r| r.smoothed + r.variation * 4);
             measured.clamp(floor, self.ceiling.max(floor))
         });
-        first.saturating_mul(1 << self.retries.min(16)).min(self.ceiling.max(first))
+        // What is lost once is sent again soon; what is lost twice may be a client that is busy.
+        let soon = self.lossy && self.negotiated.is_none() && self.retries > 0;
+        let doubled = self.retries.min(16) + u32::from(soon);
+        first.saturating_mul(1 << doubled).min(self.ceiling.max(first))
     }
 
     /// The round trip as measured; none is as good as nothing.
@@ -110,8 +128,9 @@ impl Timer {
 
     /// The deadline has passed: true to send again, false to give up.
     pub(super) fn expired(&mut self, now: Instant) -> bool {
-        let stuck = now.saturating_duration_since(self.progress_at) >= self.give_up;
-        if self.retries >= self.retries_allowed || (stuck && self.retries > 0) {
+        let silent = now.saturating_duration_since(self.progress_at);
+        let tried = self.retries >= self.retries_allowed && silent >= self.patience;
+        if tried || (silent >= self.give_up && self.retries > 0) {
             return false;
         }
         self.retries += 1;

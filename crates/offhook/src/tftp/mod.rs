@@ -100,8 +100,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            transfers: 4096,
-            transfers_per_client: 2048,
+            transfers: 16_384,
+            transfers_per_client: 8192,
             whole_packets: true,
             dscp: 0,
             access: Access::default(),
@@ -256,13 +256,16 @@ async fn serve(
 }
 
 /// A thousand phones need more than the 1,024 files a process may have open by default; how many more is the
-/// administrator's to say by the hard limit.
-fn allow_open_files() {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let wanted = OPEN_FILES.min(hard);
-    if soft < wanted
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
-    {
-        debug!(%error, soft, "cannot raise the limit of open files");
-    }
+/// administrator's to say by the hard limit. Returns how many it may have open now.
+fn allow_open_files() -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    let wanted = OPEN_FILES.min(hard).max(soft);
+    let granted = match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
+        Ok(()) => wanted,
+        Err(error) => {
+            debug!(%error, soft, "cannot raise the limit of open files");
+            soft
+        }
+    };
+    usize::try_from(granted).unwrap_or(usize::MAX)
 }
