@@ -1,5 +1,7 @@
 //! Plain questions: told from all others at a glance, and answered by a copy.
 
+use std::ops::RangeInclusive;
+
 use hickory_proto::rr::RecordType;
 
 use super::Answered;
@@ -13,6 +15,13 @@ const TYPE_AND_CLASS: usize = 4;
 /// An OPT record without options.
 const OPT: usize = 11;
 
+/// Before the octets of the only option.
+const OPTION: usize = 4;
+
+/// Octets of a client's cookie alone, and of one with a server's (RFC 7873 section 4).
+const COOKIE: usize = 8;
+const COOKIES: RangeInclusive<usize> = 16..=40;
+
 /// The longest key: a name, its type and class, and what [`Plain::key`] adds.
 pub(super) const LONGEST: usize = 255 + TYPE_AND_CLASS + 1;
 
@@ -23,8 +32,8 @@ const QR_AA: u16 = 0x8400;
 const RD: u16 = 0x0100;
 const CD: u16 = 0x0010;
 
-/// A request for one name and type of class IN, with or without an OPT record that has no options, and with
-/// nothing else in it.
+/// A request for one name and type of class IN, with or without an OPT record that has no options but perhaps a
+/// cookie, and with nothing else in it. A server without cookies takes no notice of them (RFC 7873 section 5.2).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plain<'a> {
     id: [u8; 2],
@@ -71,7 +80,7 @@ impl<'a> Plain<'a> {
         }
         let edns = match (additionals, rest.len()) {
             (0, 0) => None,
-            (1, OPT) => Some(Opt::read(rest.first_chunk()?)?),
+            (1, OPT..) => Some(Opt::read(rest)?),
             _ => return None,
         };
         Some(Self { id: [id0, id1], flags: flags & (RD | CD), question, edns })
@@ -173,14 +182,28 @@ impl<'a> Plain<'a> {
 
 impl Opt {
     /// One of version 0, whatever its unassigned flags.
-    fn read(record: &[u8; OPT]) -> Option<Self> {
-        match *record {
-            [0, 0, 41, payload0, payload1, 0, 0, flags, _, 0, 0] => Some(Self {
-                payload: u16::from_be_bytes([payload0, payload1]),
-                dnssec_ok: flags & 0x80 != 0,
-            }),
-            _ => None,
+    fn read(record: &[u8]) -> Option<Self> {
+        let (head, options) = record.split_first_chunk::<OPT>()?;
+        let [0, 0, 41, payload0, payload1, 0, 0, flags, _, length0, length1] = *head else {
+            return None;
+        };
+        if usize::from(u16::from_be_bytes([length0, length1])) != options.len() {
+            return None;
         }
+        if let Some((option, cookie)) = options.split_first_chunk::<OPTION>() {
+            let length = cookie.len();
+            let is_cookie = *option == [0, 10, 0, length as u8]
+                && (length == COOKIE || COOKIES.contains(&length));
+            if !is_cookie {
+                return None;
+            }
+        } else if !options.is_empty() {
+            return None;
+        }
+        Some(Self {
+            payload: u16::from_be_bytes([payload0, payload1]),
+            dnssec_ok: flags & 0x80 != 0,
+        })
     }
 }
 

@@ -244,6 +244,25 @@ fn every_name_and_type_is_answered_alike_by_both_paths() {
     assert!(total > 40_000, "{total}");
 }
 
+/// None, a client's cookie, one with a server's, two that are too short and too long, and one beside another option.
+const COOKIES: [&[u8]; 6] = [
+    b"",
+    b"\0\x0a\0\x08aaaaaaaa",
+    b"\0\x0a\0\x18aaaaaaaabbbbbbbbbbbbbbbb",
+    b"\0\x0a\0\x07aaaaaaa",
+    b"\0\x0a\0\x09aaaaaaaab",
+    b"\0\x0a\0\x08aaaaaaaa\0\x03\0\0",
+];
+
+#[test]
+fn a_cookie_is_for_the_direct_path() {
+    let mut both = Both::new(zones());
+    for (options, is_direct) in COOKIES.iter().zip([true, true, true, false, false, false]) {
+        let query = Query::new("vm40ic1.lab.voip", A).opt(1232, 0, options).bytes();
+        assert_eq!(both.alike(&query, INSIDE) > 0, is_direct, "{options:?}");
+    }
+}
+
 #[test]
 fn mutated_queries_are_answered_alike_by_both_paths() {
     // A million: PROPTEST_CASES=1000000
@@ -259,7 +278,8 @@ fn mutated_queries_are_answered_alike_by_both_paths() {
         let name = if rng.random() { mixed_case(&mut rng, name) } else { name.clone() };
         let mut query = Query::new(&name, qtype);
         if rng.random() {
-            query = query.opt(rng.random(), u32::from(rng.random::<bool>()) << 15, b"");
+            let options = COOKIES.choose(&mut rng).unwrap();
+            query = query.opt(rng.random(), u32::from(rng.random::<bool>()) << 15, options);
         }
         let mut packet = query.bytes();
         for _ in 0..rng.random_range(0..3) {
