@@ -109,6 +109,7 @@ codes! {
     RecordTtl "record-ttl" "Records of one name and type with different TTLs"
     RecordOccluded "record-occluded" "A record below a delegation, which nobody is answered with"
     RecordTarget "record-target" "A record that points to a name without address"
+    AliasLoop "alias-loop" "Aliases that lead back to themselves"
     SignedZone "signed-zone" "A zone file with signatures, which are not served"
     ZoneFileSyntax "zone-file-syntax" "A zone file that is not in master-file format"
     ZoneFileUnreadable "zone-file-unreadable" "A zone file cannot be read"
@@ -135,6 +136,7 @@ codes! {
     NonstandardPort "nonstandard-port" "A listener on a port that no phone asks"
     DnsUnreachable "dns-unreachable" "A scope whose clients cannot reach the DNS server"
     ScopeNotAllowed "scope-not-allowed" "A scope whose clients the DNS server refuses to answer"
+    OpenResolver "open-resolver" "A DNS server that asks others for anybody"
     TftpUnreachable "tftp-unreachable" "A scope whose phones cannot reach the TFTP server"
 
     // Classes, phones and firmware.

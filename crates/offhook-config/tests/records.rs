@@ -199,6 +199,27 @@ $ORIGIN 1.250.10.in-addr.arpa.
 }
 
 #[test]
+fn a_file_of_another_kind_is_not_told_line_by_line() {
+    let loaded = with_files(&[("notes.zone", &"dear diary ! today ...\n".repeat(5000))]);
+    assert!(loaded.site.is_none());
+    let lines: Vec<_> = mistakes(&loaded).into_iter().map(|mistake| mistake.2).collect();
+    assert_eq!(lines, (1..=50).chain([50]).collect::<Vec<_>>());
+    let last = loaded.diagnostics.iter().last().unwrap();
+    assert_eq!(last.code.name(), "zone-file-syntax");
+    assert!(last.hint.as_ref().is_some_and(|hint| hint.contains("is this a zone file?")));
+}
+
+#[test]
+fn aliases_that_lead_to_a_loop_or_end_are_not_told() {
+    let codes = |zone: &str| -> Vec<_> {
+        mistakes(&with_files(&[("lab.zone", zone)])).iter().map(|it| (it.0, it.2)).collect()
+    };
+    assert_eq!(codes("a CNAME a\n"), [("alias-loop", 1)]);
+    assert_eq!(codes("x CNAME a\na CNAME b\nb CNAME c\nc CNAME A\n"), [("alias-loop", 2)]);
+    assert_eq!(codes("a CNAME b\nb CNAME c\nc A 10.250.1.9\n"), []);
+}
+
+#[test]
 fn every_mistake_of_a_zone_file_has_its_line_and_column() {
     let zone = "    A 10.250.1.1
 good A 10.250.1.1

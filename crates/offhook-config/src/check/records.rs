@@ -26,7 +26,11 @@ pub(super) fn check(context: &Context<'_>) {
     records.together();
     records.derived();
     records.targets();
+    records.aliases();
 }
+
+/// Aliases that are followed.
+const LONGEST_CHAIN: usize = 16;
 
 /// Where a record stands: the file, and the place in it.
 type Place<'f> = (Option<usize>, &'f Span);
@@ -337,6 +341,37 @@ impl<'c, 'f> Records<'c, 'f> {
             let problem = Problem::warning(Code::RecordTarget, &record.span, message)
                 .label(label)
                 .hint("write an A record for it, or the name of another machine");
+            self.push(Self::at(record), problem, None);
+        }
+    }
+
+    /// Aliases that lead back to themselves: whoever asks for one gets nowhere.
+    fn aliases(&self) {
+        let next = |of: &RecordFacts| {
+            let target = target(types::CNAME, &of.record.data)?.to_lowercase();
+            self.has(&target, types::CNAME)
+        };
+        let all = self.context.facts.records.iter();
+        for record in all.filter(|it| it.record.rtype == types::CNAME) {
+            let is_it = |other: &&RecordFacts| other.record.owner == record.record.owner;
+            let after =
+                std::iter::successors(next(record), |alias| next(alias)).take(LONGEST_CHAIN);
+            let after: Vec<_> = after.collect();
+            // Told once, at the first of them; what only leads into a loop is not part of it.
+            let Some(end) = after.iter().position(is_it) else { continue };
+            let others = after.get(..end).unwrap_or_default();
+            if others.iter().any(|other| other.order() < record.order()) {
+                continue;
+            }
+            let chain = [record].into_iter().chain(others.iter().copied()).chain([record]);
+            let names: Vec<_> = chain.map(|it| format!("`{}`", it.record.owner)).collect();
+            let problem = Problem::warning(
+                Code::AliasLoop,
+                &record.span,
+                format!("this alias leads back to itself: {}", names.join(", ")),
+            )
+            .label("nobody gets further")
+            .hint("let one of them point to a name that has an address");
             self.push(Self::at(record), problem, None);
         }
     }

@@ -32,6 +32,7 @@ pub(super) fn check(context: &Context<'_>) {
         }
     }
     allowed(context, &dns);
+    open(context);
     forward(context);
     for switchover in &facts.switchovers {
         let Some(hosts) = switchover.hosts.good() else { continue };
@@ -129,7 +130,7 @@ fn unreachable(
 /// Whose clients are told to ask us, and then refused.
 fn allowed(context: &Context<'_>, listeners: &[&Spanned<SocketAddr>]) {
     let dns = &context.facts.dns;
-    let (Some(stated), Some(span)) = (&dns.access.allow, &dns.allow) else { return };
+    let (Some(stated), Some(span)) = (&dns.access.allow, &dns.access_spans.allow) else { return };
     for scope in scopes_without_own(context.facts, 6).filter(|_| !listeners.is_empty()) {
         let Some(subnet) = scope.subnet.good() else { continue };
         let holds = |network: &Ipv4Network| {
@@ -152,6 +153,29 @@ fn allowed(context: &Context<'_>, listeners: &[&Spanned<SocketAddr>]) {
             .hint(format!("add \"{}\", or leave `allow` out", subnet.value)),
         );
     }
+}
+
+/// A resolver that answers the whole world is made use of to flood others.
+fn open(context: &Context<'_>) {
+    let dns = &context.facts.dns;
+    let is_open = |networks: &Option<Vec<Ipv4Network>>| {
+        // Wider than what any one organisation has.
+        networks.iter().flatten().any(|network| network.prefix() < 8)
+    };
+    let Some(span) = &dns.access_spans.forward else { return };
+    if dns.forward.is_empty() || !is_open(&dns.access.allow) || !is_open(&dns.access.allow_forward)
+    {
+        return;
+    }
+    context.report.push(
+        Problem::warning(
+            Code::OpenResolver,
+            span,
+            "other servers are asked for anybody in the world: an open resolver",
+        )
+        .label("wider than any site")
+        .hint("name the networks of the site, or leave `allow_forward` out: it is the scopes then"),
+    );
 }
 
 fn forward(context: &Context<'_>) {

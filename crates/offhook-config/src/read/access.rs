@@ -34,8 +34,17 @@ pub(super) fn names(table: &Table<'_>) -> NamesFacts {
     NamesFacts { leases: flag("lease_names"), hosts: flag("host_names") }
 }
 
-/// Who is answered, and how often; and where it says whose questions are.
-pub(super) fn access(table: &Table<'_>) -> (DnsAccess, Option<Span>) {
+/// Where the file says who is answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccessSpans {
+    /// Whose questions are.
+    pub(crate) allow: Option<Span>,
+    /// For whom others are asked.
+    pub(crate) forward: Option<Span>,
+}
+
+/// Who is answered, and how often; and where it says so.
+pub(super) fn access(table: &Table<'_>) -> (DnsAccess, AccessSpans) {
     let default = DnsAccess::default();
     let limit = |key, default| {
         let limit = table.field(key, |value| value.integer::<u32>(0, 1_000_000));
@@ -48,13 +57,14 @@ pub(super) fn access(table: &Table<'_>) -> (DnsAccess, Option<Span>) {
         let items = field.into_value().map(|list| list.items.into_iter().map(|item| item.value));
         (items.map(Iterator::collect), span)
     };
-    let (allow, span) = networks("allow");
+    let (allow, allow_span) = networks("allow");
+    let (allow_forward, forward) = networks("allow_forward");
     let access = DnsAccess {
         allow,
-        allow_forward: networks("allow_forward").0,
+        allow_forward,
         transfer: networks("transfer").0.unwrap_or(default.transfer),
         rate_limit: limit("rate_limit", default.rate_limit),
         refusal_limit: limit("refusal_limit", default.refusal_limit),
     };
-    (access, span)
+    (access, AccessSpans { allow: allow_span, forward })
 }

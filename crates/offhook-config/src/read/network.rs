@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use offhook_model::{DnsAccess, DnsCache, DomainName, ImageDigests, Sha256, TftpLimits};
 
-use super::access::NamesFacts;
+use super::access::{AccessSpans, NamesFacts};
 use super::dns_cache;
 use super::upstream::UpstreamFacts;
 use crate::Code;
@@ -23,8 +23,7 @@ pub(crate) struct DnsFacts {
     pub(crate) cache: DnsCache,
     pub(crate) names: NamesFacts,
     pub(crate) access: DnsAccess,
-    /// Where the file says whose questions are answered.
-    pub(crate) allow: Option<Span>,
+    pub(crate) access_spans: AccessSpans,
     pub(crate) naptr: bool,
     /// As they are named.
     pub(crate) zone_files: Field<List<String>>,
@@ -47,7 +46,7 @@ impl DnsFacts {
                 cache: DnsCache::default(),
                 names: NamesFacts::default(),
                 access: DnsAccess::default(),
-                allow: None,
+                access_spans: AccessSpans::default(),
                 naptr: true,
                 zone_files: Field::Absent,
             };
@@ -60,7 +59,7 @@ impl DnsFacts {
         let negative = table.field("negative_ttl", |value| value.duration(1, 60)).into_value();
         let cache = dns_cache::read(&table);
         let names = super::access::names(&table);
-        let (access, allow) = super::access::access(&table);
+        let (access, access_spans) = super::access::access(&table);
         let naptr = table.field("naptr", Value::boolean).into_value().unwrap_or(true);
         let zone_files =
             table.field("zone_file", |value| non_empty(value, value.one_or_many(Value::text)?));
@@ -73,7 +72,7 @@ impl DnsFacts {
             cache,
             names,
             access,
-            allow,
+            access_spans,
             naptr,
             zone_files,
         }

@@ -19,6 +19,9 @@ const MOST_FILES: usize = 100;
 /// Records that are read altogether.
 const MOST_RECORDS: usize = 500_000;
 
+/// Mistakes that are told of one file: with more it is another kind of file.
+const MOST_FAULTS: usize = 50;
+
 /// What is read into.
 pub(crate) struct ZoneFiles<'f> {
     files: &'f dyn Files,
@@ -88,6 +91,7 @@ impl ZoneFiles<'_> {
             owner: Owner::None,
             has_signature: false,
         };
+        let mut faults = 0;
         for entry in Lexer::new(&text) {
             if reader.all.records.len() >= MOST_RECORDS {
                 break;
@@ -96,6 +100,14 @@ impl ZoneFiles<'_> {
             if let Err(fault) = result {
                 let span = fault.span.clone();
                 report.push(fault.problem(&span));
+                faults += 1;
+                if faults == MOST_FAULTS {
+                    let message = "this and much before it is not as a zone file has it";
+                    let hint = "is this a zone file? What follows was not read";
+                    let fault = Fault::new(&span, message, hint).of(Code::ZoneFileSyntax);
+                    report.push(fault.problem(&span));
+                    break;
+                }
             }
         }
         if let Some(file) = self.read.get_mut(number) {
