@@ -352,6 +352,7 @@ impl<I: Image> Transfer<I> {
         self.round = Round { doubled_before: self.round.doubled, ..Round::default() };
         if number < self.next.block {
             // The client misses what comes next: a window is acknowledged in the middle only then.
+            self.timer.lost();
             self.rewind(false);
         } else {
             self.next = self.base;

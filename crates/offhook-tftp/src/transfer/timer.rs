@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::Limits;
 
+/// Round trips to be measured before one is trusted to be short. The first may be that of the OACK, and a window takes
+/// longer on a slow link.
+const SAMPLES: u32 = 2;
+
 #[derive(Debug)]
 pub(super) struct Timer {
     /// `timeout` as the client negotiated it: then nothing is measured.
@@ -17,9 +21,11 @@ pub(super) struct Timer {
     patience: Duration,
     /// How often the timer ran out since the client last acknowledged anything new.
     retries: u32,
-    /// A packet had to be sent again by the timer, and was acknowledged then.
+    /// A packet had to be sent again, by the timer or for a gap, and was acknowledged then.
     lossy: bool,
     round_trip: Option<RoundTrip>,
+    /// How often it was measured.
+    samples: u32,
     /// The shortest one there was.
     shortest: Option<Duration>,
     sent_at: Instant,
@@ -46,6 +52,7 @@ impl Timer {
             retries: 0,
             lossy: false,
             round_trip: None,
+            samples: 0,
             shortest: None,
             sent_at: now,
             progress_at: now,
@@ -74,12 +81,14 @@ impl Timer {
     /// The present retransmission time-out, back-off included.
     pub(super) fn interval(&self) -> Duration {
         let first = self.negotiated.unwrap_or_else(|| {
-            let floor = if self.lossy { self.floor_after_loss } else { self.floor };
+            let known = self.lossy && self.samples >= SAMPLES;
+            let floor = if known { self.floor_after_loss } else { self.floor };
             let measured = self.round_trip.map_or(Duration::ZERO, |r| r.smoothed + r.variation * 4);
             measured.clamp(floor, self.ceiling.max(floor))
         });
         // What is lost once is sent again soon; what is lost twice may be a client that is busy.
-        let soon = self.lossy && self.negotiated.is_none() && self.retries > 0;
+        let soon =
+            self.lossy && self.samples >= SAMPLES && self.negotiated.is_none() && self.retries > 0;
         let doubled = self.retries.min(16) + u32::from(soon);
         first.saturating_mul(1 << doubled).min(self.ceiling.max(first))
     }
@@ -108,6 +117,7 @@ impl Timer {
         self.progress_at = now;
         if measurable {
             let sample = now.saturating_duration_since(self.sent_at);
+            self.samples = self.samples.saturating_add(1);
             self.shortest = Some(self.shortest.map_or(sample, |shortest| shortest.min(sample)));
             self.round_trip = Some(match self.round_trip {
                 None => RoundTrip { smoothed: sample, variation: sample / 2 },
@@ -118,6 +128,11 @@ impl Timer {
             });
         }
         self.deadline = now + self.interval();
+    }
+
+    /// The client has said that it misses something.
+    pub(super) fn lost(&mut self) {
+        self.lossy = true;
     }
 
     /// There is nothing to send yet, and so nothing to be acknowledged: the time that passes does not count.

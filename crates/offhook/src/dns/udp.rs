@@ -11,10 +11,12 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{Shutdown, shutdown};
 use offhook_dns::limit::{Kind, RateLimit, Verdict};
 use offhook_dns::{Client, DIRECT_ROOM, Direct, Forward, Outcome, Reply, Transport, Zones};
 use offhook_net::Exchanges;
@@ -30,8 +32,8 @@ use super::told_to_stop;
 /// Breathing space after the socket reported an error, so that a lasting one does not take a whole core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long the thread may not notice that it is to stop.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the thread may not notice that it is to stop, where it is not woken for that. An idle one is to sleep.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Questions for other servers that the runtime has not taken yet.
 const FORWARDS: usize = 256;
@@ -76,10 +78,17 @@ pub(super) async fn serve(
             Some(_) = forwards.join_next(), if !forwards.is_empty() => {}
             () = told_to_stop(&mut shutdown), if !stop.load(Ordering::Relaxed) => {
                 stop.store(true, Ordering::Relaxed);
+                wake(&socket);
             }
             result = &mut end => return result.unwrap_or_else(|_| Err(io::Error::other("panicked"))),
         }
     }
+}
+
+/// Ends the wait of the thread that receives from the socket: nothing more is received, and what is left to answer is
+/// still sent. The kernel says that the socket has no peer, and does it all the same.
+fn wake(socket: &UdpSocket) {
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
 }
 
 /// What the thread of a socket has.
@@ -113,7 +122,8 @@ impl Listener {
                     continue;
                 }
             };
-            if received == 0 {
+            // What a socket that is shut gives is no question.
+            if received == 0 || self.stop.load(Ordering::Relaxed) {
                 continue;
             }
             let zones = self.service.zones();
