@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod clock;
 mod control;
+mod counters;
 mod demo;
 mod dhcp;
 mod dns;

@@ -186,8 +186,8 @@ async fn status(Servers { dhcp, dns, health, tftp }: &Servers) -> Result<Status,
         unsettled: overview.unsettled as u64,
         scopes: tally.finish(),
         counts: Count::ALL
-            .into_iter()
-            .map(|what| (what.as_str().to_owned(), counters.of(what)))
+            .iter()
+            .map(|what| (what.as_str().to_owned(), counters.of(*what)))
             .collect(),
         silent: silent.filter(|(_, times)| *times > 0).collect(),
         dns: dns_status(dns),

@@ -1,114 +1,64 @@
 //! How often what happened, since the program started.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use offhook_dhcp::NoReply;
 
-/// What is counted beside silence, whose reasons have names of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Count {
+use crate::counters::{Counts, counts};
+
+// Silence is counted by its reasons, which have names of their own.
+counts! {
     /// OFFERs sent.
-    Offer,
+    Offer "offer"
     /// ACKs sent for leases.
-    Ack,
+    Ack "ack"
     /// NAKs sent.
-    Nak,
+    Nak "nak"
     /// ACKs sent for INFORMs.
-    Inform,
+    Inform "inform"
     /// RELEASEs taken.
-    Release,
+    Release "release"
     /// DECLINEs taken.
-    Decline,
+    Decline "decline"
     /// Leases given back by the administrator.
-    ReleasedByHand,
+    ReleasedByHand "released-by-hand"
     /// Requests that went unanswered because too many leases waited for the disk.
-    Overloaded,
+    Overloaded "overloaded"
     /// DISCOVERs that went unanswered because more waited than could be served.
-    Shed,
+    Shed "shed"
     /// Requests that went unanswered because their lease could not be written.
-    Unwritten,
+    Unwritten "unwritten"
     /// Replies that the kernel did not take.
-    SendFailed,
+    SendFailed "send-failed"
     /// Times a socket did not receive.
-    ReceiveFailed,
+    ReceiveFailed "receive-failed"
     /// Batches of leases that could not be written.
-    CommitFailed,
-}
-
-impl Count {
-    /// Everything, in the order of the declaration.
-    pub(crate) const ALL: [Self; 13] = [
-        Self::Offer,
-        Self::Ack,
-        Self::Nak,
-        Self::Inform,
-        Self::Release,
-        Self::Decline,
-        Self::ReleasedByHand,
-        Self::Overloaded,
-        Self::Shed,
-        Self::Unwritten,
-        Self::SendFailed,
-        Self::ReceiveFailed,
-        Self::CommitFailed,
-    ];
-
-    /// The name, lower case with hyphens; stable.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Offer => "offer",
-            Self::Ack => "ack",
-            Self::Nak => "nak",
-            Self::Inform => "inform",
-            Self::Release => "release",
-            Self::Decline => "decline",
-            Self::ReleasedByHand => "released-by-hand",
-            Self::Overloaded => "overloaded",
-            Self::Shed => "shed",
-            Self::Unwritten => "unwritten",
-            Self::SendFailed => "send-failed",
-            Self::ReceiveFailed => "receive-failed",
-            Self::CommitFailed => "commit-failed",
-        }
-    }
+    CommitFailed "commit-failed"
 }
 
 /// Counters that any thread may raise; reading them disturbs nobody.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    counts: [AtomicU64; Count::ALL.len()],
-    silent: [AtomicU64; NoReply::ALL.len()],
+    counts: Counts<{ Count::ALL.len() }>,
+    silent: Counts<{ NoReply::ALL.len() }>,
     /// Whether the last batch could not be written.
     failing: AtomicBool,
     last_failure: Mutex<Option<(SystemTime, String)>>,
 }
 
 impl Counters {
-    pub(super) fn new() -> Self {
-        Self {
-            counts: [const { AtomicU64::new(0) }; Count::ALL.len()],
-            silent: [const { AtomicU64::new(0) }; NoReply::ALL.len()],
-            failing: AtomicBool::new(false),
-            last_failure: Mutex::new(None),
-        }
-    }
-
     pub(super) fn count(&self, what: Count) {
         self.add(what, 1);
     }
 
     pub(super) fn add(&self, what: Count, times: u64) {
-        if let Some(counter) = self.counts.get(what as usize) {
-            counter.fetch_add(times, Ordering::Relaxed);
-        }
+        self.counts.add(what as usize, times);
     }
 
     pub(super) fn silent(&self, reason: NoReply) {
-        if let Some(counter) = self.silent.get(reason as usize) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+        self.silent.add(reason as usize, 1);
     }
 
     /// A batch is on disk.
@@ -129,12 +79,12 @@ impl Counters {
 
     /// How often `what` happened.
     pub(crate) fn of(&self, what: Count) -> u64 {
-        self.counts.get(what as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        self.counts.of(what as usize)
     }
 
     /// How often a message got no reply for `reason`.
     pub(crate) fn silences(&self, reason: NoReply) -> u64 {
-        self.silent.get(reason as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        self.silent.of(reason as usize)
     }
 
     /// Whether the last batch of leases could not be written: then none is acknowledged.
@@ -154,11 +104,11 @@ mod tests {
 
     #[test]
     fn every_counter_is_its_own() {
-        let counters = Counters::new();
-        for (times, what) in Count::ALL.into_iter().enumerate() {
+        let counters = Counters::default();
+        for (times, &what) in Count::ALL.iter().enumerate() {
             counters.add(what, times as u64);
         }
-        for (times, what) in Count::ALL.into_iter().enumerate() {
+        for (times, &what) in Count::ALL.iter().enumerate() {
             assert_eq!(counters.of(what), times as u64, "{}", what.as_str());
         }
         for (times, reason) in NoReply::ALL.iter().enumerate() {
@@ -171,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_failed_batch_is_remembered_after_the_next_has_succeeded() {
-        let counters = Counters::new();
+        let counters = Counters::default();
         assert!(!counters.is_failing() && counters.last_failure().is_none());
         counters.commit_failed(Some("disk full".to_owned()), 2);
         counters.commit_failed(None, 1);

@@ -64,7 +64,7 @@ impl Server {
         ports.announce(&site);
         let (waker, poller) = ports.poller()?;
         let (mailbox, mail) = Mailbox::new(waker);
-        let counters = Arc::new(Counters::new());
+        let counters = Arc::new(Counters::default());
         let handle = Handle::new(mailbox.clone(), Arc::clone(&counters));
         let journal = Journal::new(Arc::clone(&site), counters);
         let post = (mailbox.clone(), mail);

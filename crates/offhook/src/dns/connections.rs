@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn one_client_has_its_share_and_displaces_itself_only() {
         let all = Connections::new(Bounds { most_per_client: 2, ..Bounds::default() });
-        let counters = Counters::new();
+        let counters = Counters::default();
         let [first, second] = [1, 1].map(|last| all.open(client(last), &counters));
         let other = all.open(client(2), &counters);
         let third = all.open(client(1), &counters);
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn the_idlest_makes_room_for_a_new_one() {
         let all = Connections::new(Bounds { most: 3, ..Bounds::default() });
-        let counters = Counters::new();
+        let counters = Counters::default();
         let [first, second, third] = [1, 2, 3].map(|last| all.open(client(last), &counters));
         let later = Instant::now() + Duration::from_millis(1);
         while Instant::now() < later {}

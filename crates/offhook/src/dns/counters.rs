@@ -1,26 +1,6 @@
 //! How often what happened in the DNS server, since the program started.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-macro_rules! counts {
-    ($($(#[$doc:meta])+ $variant:ident $name:literal)+) => {
-        /// What is counted.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Count {
-            $($(#[$doc])+ $variant,)+
-        }
-
-        impl Count {
-            /// Everything, in the order of the declaration.
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name, lower case with hyphens; stable.
-            pub(crate) const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-    };
-}
+use crate::counters::{Counts, counts};
 
 counts! {
     /// Messages that came in, over UDP or TCP.
@@ -98,27 +78,21 @@ impl Count {
 }
 
 /// Counters that any thread may raise; reading them disturbs nobody.
-#[derive(Debug)]
-pub(crate) struct Counters([AtomicU64; Count::ALL.len()]);
+#[derive(Debug, Default)]
+pub(crate) struct Counters(Counts<{ Count::ALL.len() }>);
 
 impl Counters {
-    pub(super) fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; Count::ALL.len()])
-    }
-
     pub(super) fn count(&self, what: Count) {
         self.add(what, 1);
     }
 
     pub(super) fn add(&self, what: Count, times: u64) {
-        if let Some(counter) = self.0.get(what as usize) {
-            counter.fetch_add(times, Ordering::Relaxed);
-        }
+        self.0.add(what as usize, times);
     }
 
     /// How often `what` happened.
     pub(crate) fn of(&self, what: Count) -> u64 {
-        self.0.get(what as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        self.0.of(what as usize)
     }
 }
 
@@ -162,7 +136,7 @@ mod tests {
 
     #[test]
     fn every_counter_is_its_own_and_has_its_own_name() {
-        let counters = Counters::new();
+        let counters = Counters::default();
         for (times, &what) in Count::ALL.iter().enumerate() {
             (0..times).for_each(|_| counters.count(what));
         }
@@ -175,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_tally_is_added_once() {
-        let (counters, mut tally) = (Counters::new(), Tally::default());
+        let (counters, mut tally) = (Counters::default(), Tally::default());
         for rcode in [0, 0, 3, 5, 9, 16] {
             tally.received();
             tally.answered(rcode);

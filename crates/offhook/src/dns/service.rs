@@ -42,7 +42,7 @@ pub(super) struct Service {
 impl Service {
     /// Must be called inside the runtime.
     pub(super) fn new(zones: Arc<Publisher>, dns: &Dns) -> Self {
-        let counters = Arc::new(Counters::new());
+        let counters = Arc::new(Counters::default());
         Self {
             forwarder: Forwarder::new(Arc::clone(&zones), &dns.cache, Arc::clone(&counters)),
             connections: Connections::new(Bounds::default()),

@@ -4,25 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use offhook_tftp::{Outcome, Refusal};
 
-macro_rules! counts {
-    ($($(#[$doc:meta])+ $variant:ident $name:literal)+) => {
-        /// What is counted.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Count {
-            $($(#[$doc])+ $variant,)+
-        }
-
-        impl Count {
-            /// Everything, in the order of the declaration.
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name, lower case with hyphens; stable.
-            pub(crate) const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-    };
-}
+use crate::counters::{Counts, counts};
 
 counts! {
     /// Requests to read a file, repetitions included.
@@ -93,17 +75,10 @@ impl From<Refusal> for Count {
 }
 
 /// Counters that any thread may raise; reading them disturbs nobody.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    counts: [AtomicU64; Count::ALL.len()],
+    counts: Counts<{ Count::ALL.len() }>,
     active: AtomicU64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        let counts = [const { AtomicU64::new(0) }; Count::ALL.len()];
-        Self { counts, active: AtomicU64::new(0) }
-    }
 }
 
 impl Counters {
@@ -112,9 +87,7 @@ impl Counters {
     }
 
     pub(super) fn add(&self, what: Count, more: u64) {
-        if let Some(counter) = self.counts.get(what as usize) {
-            counter.fetch_add(more, Ordering::Relaxed);
-        }
+        self.counts.add(what as usize, more);
     }
 
     /// How a transfer ended, and how many octets were acknowledged.
@@ -136,7 +109,7 @@ impl Counters {
 
     /// How often `what` happened.
     pub(crate) fn of(&self, what: Count) -> u64 {
-        self.counts.get(what as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        self.counts.of(what as usize)
     }
 
     /// Transfers under way.
