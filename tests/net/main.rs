@@ -36,6 +36,7 @@ mod shared;
 mod sip;
 mod storm;
 mod tftp;
+mod tftp_crowd;
 mod tftp_images;
 mod tftp_settings;
 mod udhcpc;
