@@ -166,3 +166,31 @@ fn a_lease_ends_when_it_was_to_whatever_the_clock_shows() {
         assert!(elapsed < Duration::from_secs(8), "only after {elapsed:?}");
     }
 }
+
+#[test]
+fn who_gets_the_offset_in_force_gets_another_one_once_daylight_saving_begins() {
+    const WINTER: i64 = 1_800_014_400; // 2027-01-15
+    const SUMMER: i64 = 1_815_652_800; // 2027-07-15
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let until = |moment: i64| moment - i64::try_from(now.as_secs()).unwrap();
+    let mut clockwork = Clockwork::new("lease = \"8h\"\noptions = { time-offset = \"current\" }");
+    let offset = |clockwork: &mut Clockwork| {
+        let asks = |message: Message| message.with(55, [2]);
+        let reply = clockwork.ask(DISCOVER, HOLDER, asks).expect("an OFFER");
+        i32::from_be_bytes(reply.option(2).expect("option 2").try_into().unwrap()) / 3600
+    };
+    clockwork.set(until(WINTER));
+    let server = clockwork.serve();
+    assert_eq!(offset(&mut clockwork), -5);
+    clockwork.set(until(SUMMER));
+    server.wait_for_log(&["the offset of the time zone has changed", "-14400"]);
+    assert_eq!(offset(&mut clockwork), -4);
+    // Whatever is read again is of today as well.
+    server.hang_up();
+    server.wait_for_log(&["configuration taken over"]);
+    assert_eq!(offset(&mut clockwork), -4);
+    clockwork.set(until(WINTER));
+    server.wait_for_log(&["the offset of the time zone has changed", "-18000"]);
+    assert_eq!(offset(&mut clockwork), -5);
+    assert_eq!(server.terminate(), Some(0));
+}

@@ -42,6 +42,11 @@ pub(crate) fn site(
     });
     Some(Site {
         name: facts.site.name.value().cloned().unwrap_or_else(|| zone.to_string()),
+        time_zone: facts
+            .site
+            .time
+            .as_ref()
+            .and_then(|time| Some(time.value.zone.as_ref()?.name.clone())),
         dhcp: facts.dhcp,
         dns: Dns {
             listen: facts.dns.listen.value()?.items.iter().map(|item| item.value).collect(),
@@ -131,7 +136,8 @@ pub(crate) fn all_classes<'f>(
 }
 
 fn rule(code: u8, value: impl Into<Vec<u8>>, send: Send, origin: Origin) -> OptionRule {
-    OptionRule { code, value: value.into().into_boxed_slice(), send, origin }
+    let value = value.into().into_boxed_slice();
+    OptionRule { code, value, send, follows_time_zone: false, origin }
 }
 
 fn octets(addresses: impl IntoIterator<Item = Ipv4Addr>) -> Vec<u8> {
@@ -156,7 +162,10 @@ fn site_options(facts: &Facts, report: &Report) -> Vec<OptionRule> {
             Offset::Current => (time.value.current, "the current offset of the time zone"),
         };
         let origin = report.derived(&time.span, derived);
-        rules.push(rule(2, offset.to_be_bytes(), Send::IfRequested, origin));
+        rules.push(OptionRule {
+            follows_time_zone: facts.time.offset == Offset::Current && time.value.zone.is_some(),
+            ..rule(2, offset.to_be_bytes(), Send::IfRequested, origin)
+        });
         if let Some(zone) = &time.value.zone {
             let origin = report.derived(&time.span, "the name of the time zone");
             rules.push(rule(101, zone.name.as_str(), Send::IfRequested, origin));

@@ -1,5 +1,7 @@
 //! What names in the file stand for besides hosts: scopes, and the offsets of the site's time zone.
 
+use std::cell::Cell;
+
 use offhook_model::ScopeId;
 
 use crate::Code;
@@ -14,7 +16,7 @@ use crate::words;
 pub(crate) enum Offset {
     /// Without daylight saving.
     Standard,
-    /// The one in force when the file is read.
+    /// The one in force.
     Current,
 }
 
@@ -24,9 +26,18 @@ pub(crate) struct Known {
     /// Where the site is in time, and whether that could not be read.
     time: Option<SiteTime>,
     time_bad: bool,
+    /// The offset in force in a time zone was asked for.
+    asked_current: Cell<bool>,
     /// The names of the scopes, in their order; none where one could not be read.
     scopes: Vec<Option<String>>,
     scopes_incomplete: bool,
+}
+
+impl Known {
+    /// Whether the offset in force in a time zone was asked for since this was asked.
+    pub(crate) fn asked_current(&self) -> bool {
+        self.asked_current.take()
+    }
 }
 
 impl Names {
@@ -47,7 +58,10 @@ impl Names {
         let time = self.known.time.as_ref()?;
         Some(match which {
             Offset::Standard => time.standard,
-            Offset::Current => time.current,
+            Offset::Current => {
+                self.known.asked_current.set(time.zone.is_some());
+                time.current
+            }
         })
     }
 

@@ -304,4 +304,5 @@ impl Files for OnDisk {
     }
 }
 
+pub use read::offset_at;
 pub(crate) use read::{read_non_empty, read_time_offset};

@@ -20,6 +20,8 @@ pub struct Site {
     pub name: String,
     /// The voice zone: option 15, and the zone the DNS server is authoritative for.
     pub zone: DomainName,
+    /// Where the site is, as an IANA time zone, if that is stated.
+    pub time_zone: Option<String>,
     /// What holds for DHCP in every scope.
     pub dhcp: Dhcp,
     /// The DNS server.
@@ -51,6 +53,7 @@ impl Site {
         Self {
             name: zone.to_string(),
             zone,
+            time_zone: None,
             dhcp: Dhcp::default(),
             dns: Dns::default(),
             tftp: None,
@@ -63,6 +66,27 @@ impl Site {
             phones: Vec::new(),
             options: Vec::new(),
         }
+    }
+
+    /// The offset in force in the time zone is this one now, in seconds east of UTC: daylight saving has begun or ended,
+    /// or the clock was set. Whether that makes a difference to any option.
+    pub fn follow_offset(&mut self, seconds: i32) -> bool {
+        let classes = self.classes.iter_mut().flat_map(|class| {
+            let by_scope = class.scope_options.iter_mut().map(|(_, options)| options);
+            by_scope.chain([&mut class.options])
+        });
+        let levels = [&mut self.options]
+            .into_iter()
+            .chain(self.scopes.iter_mut().map(|scope| &mut scope.options))
+            .chain(classes)
+            .chain(self.phones.iter_mut().map(|phone| &mut phone.options));
+        let mut differs = false;
+        for rule in levels.flatten().filter(|rule| rule.follows_time_zone) {
+            let value = seconds.to_be_bytes();
+            differs |= *rule.value != value;
+            rule.value = value.into();
+        }
+        differs
     }
 
     /// Everything that is one name for several servers: switchovers, then pools of proxies.

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use offhook_config::Loaded;
+use offhook_config::{Loaded, offset_at};
 use offhook_model::{Origin, Site};
 use tracing::{error, info};
 
+use crate::clock::wall;
 use crate::dhcp;
 
 /// Reads `file` and has it served. What is served afterwards: the new site, or the one from before when the file has
@@ -45,6 +46,41 @@ pub(crate) async fn reload(file: &Path, before: Arc<Site>, dhcp: &dhcp::Handle) 
     }
 }
 
+/// The offset from UTC that is in force where the site is.
+pub(crate) fn offset(site: &Site) -> Option<i32> {
+    offset_at(site.time_zone.as_deref()?, wall())
+}
+
+/// Has the offset in force sent to those who get that one: daylight saving has begun or ended, or the clock was set.
+/// What is served afterwards.
+pub(crate) async fn follow_offset(
+    before: Arc<Site>,
+    seconds: i32,
+    dhcp: &dhcp::Handle,
+) -> Arc<Site> {
+    let mut site = Site::clone(&before);
+    if !site.follow_offset(seconds) {
+        return before;
+    }
+    let site = Arc::new(site);
+    match dhcp.reload(Arc::clone(&site)).await {
+        Ok(Ok(())) => {
+            info!(
+                seconds,
+                "the offset of the time zone has changed: option 2 has the new one where it follows it"
+            );
+            site
+        }
+        Ok(Err(_)) | Err(dhcp::NoAnswer) => {
+            error!(
+                seconds,
+                "the offset of the time zone has changed, and option 2 could not be: restart offhook"
+            );
+            before
+        }
+    }
+}
+
 fn refuse(changed: &str) {
     error!(
         changed,
@@ -59,6 +95,7 @@ fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
     let Site {
         name: _,
         zone,
+        time_zone: _,
         dhcp: _,
         dns,
         tftp,

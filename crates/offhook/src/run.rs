@@ -11,6 +11,7 @@ use offhook_config::{Diagnostic, Loaded, Severity};
 use offhook_model::Site;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::cli::{LogFormat, RunArgs};
@@ -18,6 +19,10 @@ use crate::{control, dhcp, dns, exit, health, log, reload, tftp};
 
 /// How long anything may take that goes on after the servers have ended.
 const LEFTOVERS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the offset of the site's time zone has changed: daylight saving, or a clock that was
+/// wrong when the machine booted.
+const ZONE: Duration = Duration::from_secs(5);
 
 /// Serves in the foreground. Exits with 0 after SIGTERM or SIGINT, with 78 when the configuration cannot run, and
 /// with 1 when something it needs cannot be had.
@@ -147,6 +152,9 @@ impl Opened {
 
         let stop = stop_signal();
         tokio::pin!(stop);
+        let mut watch_zone = tokio::time::interval(ZONE);
+        watch_zone.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut offset = None;
         let ended = loop {
             tokio::select! {
                 stop = &mut stop => break stop,
@@ -161,6 +169,15 @@ impl Opened {
                         files.reload(&site);
                     }
                     notify(sd_notify::NotifyState::Ready);
+                    // It may have changed while the file was read.
+                    offset = None;
+                }
+                _ = watch_zone.tick() => {
+                    let now = reload::offset(&site);
+                    if let Some(seconds) = now.filter(|_| now != offset) {
+                        site = reload::follow_offset(site, seconds, &dhcp.handle()).await;
+                    }
+                    offset = now;
                 }
             }
         };

@@ -82,7 +82,9 @@ pub(crate) fn read(table: &Table<'_>, level: Level, names: &Names) -> Vec<Explic
         let broken = read.is_none();
         let (bytes, send) = read.unwrap_or_else(|| (Vec::new(), default_send(code, level)));
         let origin = table.report.origin(&key.span);
-        let rule = OptionRule { code, value: bytes.into_boxed_slice(), send, origin };
+        let value = bytes.into_boxed_slice();
+        let follows_time_zone = names.known.asked_current();
+        let rule = OptionRule { code, value, send, follows_time_zone, origin };
         all.push(Explicit { rule, span: key.span, broken });
     }
     all

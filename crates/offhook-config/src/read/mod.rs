@@ -27,6 +27,7 @@ pub(crate) use network::non_empty as read_non_empty;
 pub(crate) use network::{DnsFacts, TftpFacts, TimeFacts};
 pub(crate) use phone::PhoneFacts;
 pub(crate) use scope::{PoolFacts, PoolUserFacts, ScopeFacts};
+pub use site::offset_at;
 pub(crate) use site::time_offset as read_time_offset;
 pub(crate) use site::{SiteFacts, SiteTime};
 pub(crate) use upstream::{UpstreamFacts, format_size};

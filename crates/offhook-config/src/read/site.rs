@@ -1,6 +1,6 @@
 //! `[site]`.
 
-use jiff::tz::TimeZoneDatabase;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, civil};
 use offhook_model::{DomainName, Time};
 
@@ -90,12 +90,20 @@ fn time_zone(value: &Value<'_>, now: Time) -> Option<SiteTime> {
             Some(zone.to_offset(moment).seconds())
         })
         .min()?;
-    let now = i64::try_from(now.as_millis()).ok();
-    let now = now.and_then(|now| Timestamp::from_millisecond(now).ok());
-    let current = now.map_or(standard, |now| zone.to_offset(now).seconds());
+    let current = in_force(&zone, now).unwrap_or(standard);
     let name = zone.iana_name().unwrap_or(text).to_owned();
     let posix = posix_rule(&name);
     Some(SiteTime { standard, current, zone: Some(ZoneRule { name, posix }) })
+}
+
+/// The offset from UTC that is in force in an IANA time zone at some time, in seconds east.
+pub fn offset_at(time_zone: &str, now: Time) -> Option<i32> {
+    in_force(&TimeZoneDatabase::bundled().get(time_zone).ok()?, now)
+}
+
+fn in_force(zone: &TimeZone, now: Time) -> Option<i32> {
+    let now = Timestamp::from_millisecond(i64::try_from(now.as_millis()).ok()?).ok()?;
+    Some(zone.to_offset(now).seconds())
 }
 
 /// The rule in the last line of the zone's data (RFC 9636, 3.3).
