@@ -102,7 +102,7 @@ impl Engine {
         while !self.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             let wait = self.alarms.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
-            eager.wait(&self.multiplexer, &mut events, wait)?;
+            eager.wait(&self.multiplexer, &mut events, wait, self.clients.len())?;
             let now = Instant::now();
             for event in events.iter() {
                 match event.token {
