@@ -20,7 +20,8 @@ use crate::zones::{Upstreams, Zone, Zones};
 /// SOA timers for secondaries, seconds (RIPE-203's range, shortened: a voice zone is small).
 const REFRESH: i32 = 3600;
 const RETRY: i32 = 600;
-/// The first two where there are secondaries, which learn from them when leases come and go: nobody tells them.
+/// The first two where there are secondaries: those that are told when leases come and go may miss it, and those of a
+/// whole network that may have the zones are not told.
 const REFRESH_OFTEN: i32 = 60;
 const RETRY_OFTEN: i32 = 30;
 const EXPIRE: i32 = 604_800;

@@ -73,6 +73,15 @@ impl Zones {
         self.zones.iter().map(|zone| zone.apex.to_ascii())
     }
 
+    /// What secondaries are sent when something has changed, for every zone: NOTIFY (RFC 1996 section 3), without the
+    /// two octets of the id before it.
+    pub fn notifications(&self) -> Vec<Vec<u8>> {
+        // Opcode 4, AA, one question: SOA, IN.
+        let head = [0x24, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        let message = |zone: &Zone| [&head, zone.key.as_wire(), &[0, 6, 0, 1]].concat();
+        self.zones.iter().map(message).collect()
+    }
+
     /// The serial of every zone.
     pub fn serial(&self) -> u32 {
         self.serial

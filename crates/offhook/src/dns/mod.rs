@@ -9,6 +9,7 @@ mod connections;
 mod counters;
 mod forward;
 mod names;
+mod notify;
 mod pace;
 mod publish;
 mod service;
@@ -19,7 +20,7 @@ mod udp;
 #[cfg(test)]
 mod zone_file_tests;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,10 +123,23 @@ pub(crate) fn spawn(
     for address in bound.addresses() {
         info!(%address, "listening for DNS");
     }
-    let service = Arc::new(Service::new(zones, dns));
+    let service = Arc::new(Service::new(Arc::clone(&zones), dns));
     let handle = Handle { service: Arc::clone(&service) };
+    let secondaries = notify::secondaries(&dns.access.transfer);
+    let from = bound.addresses().find_map(|address| match address.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
     let task = tokio::spawn(async move {
         let mut listeners = JoinSet::new();
+        if let Some(from) = from {
+            listeners.spawn(keep_running("NOTIFY", shutdown.clone(), {
+                let shutdown = shutdown.clone();
+                move || {
+                    notify::serve(Arc::clone(&zones), from, secondaries.clone(), shutdown.clone())
+                }
+            }));
+        }
         for listener in bound.listeners {
             let udp = Arc::new(listener.udp);
             listeners.spawn(keep_running("UDP", shutdown.clone(), {
