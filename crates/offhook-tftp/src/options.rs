@@ -96,7 +96,7 @@ pub struct Limits {
     /// The first retransmission comes this long after the packet, unless the client negotiates its own `timeout`
     /// or measured round trips need longer.
     pub timeout: Duration,
-    /// As `timeout` for the first repetition of a packet, once the transfer has lost one and its round trips are
+    /// As `timeout` for the first repetition of a packet, once the transfer has lost some and its round trips are
     /// known: a link that loses is not to stand still for long. The next one comes four times as long after that.
     pub timeout_after_loss: Duration,
     /// Back-off ends here, unless `timeout` starts above it.

@@ -8,6 +8,9 @@ use crate::Limits;
 /// longer on a slow link.
 const SAMPLES: u32 = 2;
 
+/// Losses that are no accident any more.
+const LOSSES: u32 = 2;
+
 #[derive(Debug)]
 pub(super) struct Timer {
     /// `timeout` as the client negotiated it: then nothing is measured.
@@ -21,8 +24,8 @@ pub(super) struct Timer {
     patience: Duration,
     /// How often the timer ran out since the client last acknowledged anything new.
     retries: u32,
-    /// A packet had to be sent again, by the timer or for a gap, and was acknowledged then.
-    lossy: bool,
+    /// How often packets had to be sent again, by the timer or for a gap, and were acknowledged then.
+    losses: u32,
     round_trip: Option<RoundTrip>,
     /// How often it was measured.
     samples: u32,
@@ -50,7 +53,7 @@ impl Timer {
             give_up: limits.give_up,
             patience: Duration::ZERO,
             retries: 0,
-            lossy: false,
+            losses: 0,
             round_trip: None,
             samples: 0,
             shortest: None,
@@ -61,6 +64,10 @@ impl Timer {
         timer.sent(now);
         timer.patience = timer.whole_wait();
         timer
+    }
+
+    fn is_lossy(&self) -> bool {
+        self.losses >= LOSSES && self.samples >= SAMPLES
     }
 
     /// All intervals together, as they are now.
@@ -81,14 +88,12 @@ impl Timer {
     /// The present retransmission time-out, back-off included.
     pub(super) fn interval(&self) -> Duration {
         let first = self.negotiated.unwrap_or_else(|| {
-            let known = self.lossy && self.samples >= SAMPLES;
-            let floor = if known { self.floor_after_loss } else { self.floor };
+            let floor = if self.is_lossy() { self.floor_after_loss } else { self.floor };
             let measured = self.round_trip.map_or(Duration::ZERO, |r| r.smoothed + r.variation * 4);
             measured.clamp(floor, self.ceiling.max(floor))
         });
         // What is lost once is sent again soon; what is lost twice may be a client that is busy.
-        let soon =
-            self.lossy && self.samples >= SAMPLES && self.negotiated.is_none() && self.retries > 0;
+        let soon = self.is_lossy() && self.negotiated.is_none() && self.retries > 0;
         let doubled = self.retries.min(16) + u32::from(soon);
         first.saturating_mul(1 << doubled).min(self.ceiling.max(first))
     }
@@ -112,7 +117,9 @@ impl Timer {
 
     /// Something new was acknowledged; `measurable` when that was sent once only (Karn's algorithm).
     pub(super) fn progress(&mut self, now: Instant, measurable: bool) {
-        self.lossy |= self.retries > 0;
+        if self.retries > 0 {
+            self.lost();
+        }
         self.retries = 0;
         self.progress_at = now;
         if measurable {
@@ -130,9 +137,9 @@ impl Timer {
         self.deadline = now + self.interval();
     }
 
-    /// The client has said that it misses something.
+    /// Something was lost, or the client has said that it misses something.
     pub(super) fn lost(&mut self) {
-        self.lossy = true;
+        self.losses = self.losses.saturating_add(1);
     }
 
     /// There is nothing to send yet, and so nothing to be acknowledged: the time that passes does not count.
