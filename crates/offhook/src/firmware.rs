@@ -183,7 +183,7 @@ fn list(site: &Site, tftp: &Tftp, state: &Path) -> io::Result<Listing> {
     names.retain(|name| name != SUMS);
     names.sort_unstable();
     let sums = match fs::read(tftp.root.join(SUMS)) {
-        Ok(bytes) => ImageDigests::from_sums(&String::from_utf8_lossy(&bytes)).0,
+        Ok(bytes) => ImageDigests::from_sums(&bytes).0,
         Err(_) => ImageDigests::default(),
     };
     let mut families: BTreeMap<&str, Vec<String>> = BTreeMap::new();

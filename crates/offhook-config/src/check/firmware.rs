@@ -123,7 +123,7 @@ fn sums(context: &Context<'_>, span: &Span, path: &Path, files: &dyn Files) -> I
             return ImageDigests::default();
         }
     };
-    let (sums, bad) = ImageDigests::from_sums(&String::from_utf8_lossy(&bytes));
+    let (sums, bad) = ImageDigests::from_sums(&bytes);
     if let Some(line) = bad.first() {
         context.report.push(
             Problem::warning(

@@ -94,7 +94,7 @@ impl Digests {
         let size = usize::try_from(opened.stamp.size.min(LARGEST_SUMS)).unwrap_or_default();
         let mut text = vec![0; size];
         opened.file.read_exact_at(&mut text, 0)?;
-        let (sums, _) = ImageDigests::from_sums(&String::from_utf8_lossy(&text));
+        let (sums, _) = ImageDigests::from_sums(&text);
         let sums = Arc::new(sums);
         *kept = Some((opened.stamp, Arc::clone(&sums)));
         Ok(Some(sums))
