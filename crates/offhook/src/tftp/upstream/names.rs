@@ -30,8 +30,14 @@ pub(super) fn target(name: &[u8], files: &BootFiles, upstream: &Upstream) -> Opt
             return Some(Target { key: file.to_ascii_lowercase(), spellings });
         }
     }
-    let path = paths().find(|path| upstream.allows(path))?;
+    let path = paths().find(|path| is_plain(path) && upstream.allows(path))?;
     Some(Target { key: path.to_vec(), spellings: vec![path.to_vec()] })
+}
+
+/// Whether a path is the same to every server: one on Windows takes a backslash for a slash, which a pattern's `*` is not
+/// to match, and two of them for another computer. What is no text is the name of no image.
+fn is_plain(path: &[u8]) -> bool {
+    !path.iter().any(|byte| *byte == b'\\' || byte.is_ascii_control())
 }
 
 /// As phones ask by themselves: `440HD.img`.
@@ -131,6 +137,16 @@ mod tests {
         {
             assert_eq!(of(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_server_could_take_for_another_directory_is_not_fetched() {
+        for name in
+            ["a\\b.img", "\\\\host\\b.img", "C:\\b.img", "a\r\nb.img", "a\tb.img", "a\x7fb.img"]
+        {
+            assert_eq!(of(name), None, "{name:?}");
+        }
+        assert_eq!(of("\\Other.img").unwrap().0, "Other.img");
     }
 
     proptest! {
