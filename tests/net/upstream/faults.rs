@@ -208,3 +208,25 @@ fn a_server_that_hangs_holds_up_nobody_who_wants_something_else() {
     });
     server.wait_for_log(&["cannot be fetched", "too many other files"]);
 }
+
+#[test]
+fn names_of_no_phone_that_a_server_is_slow_with_leave_phones_their_images() {
+    let site = Site::new(URL);
+    let nginx = site.nginx("location ~ ^/[0-9] { limit_rate 4k; }");
+    let names: Vec<_> = (0..16).map(|n| format!("{n}.img")).collect();
+    for name in &names {
+        site.put(name, &vec![7; 200_000]);
+    }
+    site.put("440hd.img", b"the image");
+    let _server = site.lab.serve();
+    site.phone().enter(|| {
+        let mut slow: Vec<_> = names.iter().map(|name| Phone::ask(name)).collect();
+        for phone in &mut slow {
+            phone.until(512).unwrap();
+        }
+        let began = Instant::now();
+        assert_same(Phone::ask("440HD.img").all(), b"the image");
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    });
+    drop(nginx);
+}

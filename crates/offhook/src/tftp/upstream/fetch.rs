@@ -140,7 +140,11 @@ impl Upstream {
         known: Option<Arc<Description>>,
         tell: &watch::Sender<Progress>,
     ) -> Result<Fetched, Trouble> {
-        let slot = timeout(self.settings.timeout, self.fetches.acquire()).await;
+        let fetches = match target.is_boot_file {
+            true => &self.boot_files,
+            false => &self.others,
+        };
+        let slot = timeout(self.settings.timeout, fetches.acquire()).await;
         let _slot =
             slot.map_err(|_| Trouble::Failed("too many other files are being fetched".to_owned()))?;
         let mut paths: Vec<String> = Vec::new();

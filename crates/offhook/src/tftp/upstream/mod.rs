@@ -47,7 +47,8 @@ pub(super) use self::trouble::Trouble;
 
 /// What the cache is called in the state directory.
 pub(crate) const CACHE: &str = "tftp-cache";
-/// Files fetched at the same time.
+/// Files fetched at the same time, of those that option 67 names, and of all others: strangers who ask for names that a
+/// slow server takes its time over are not to keep phones from their images.
 const FETCHES: usize = 16;
 /// How long phones wait for the server when there is a copy from before: not as long as those who would have nothing.
 const PATIENCE_WITH_COPY: Duration = Duration::from_secs(1);
@@ -70,7 +71,8 @@ pub(crate) struct Upstream {
     /// None: it cannot be written.
     cache: Option<Arc<Cache>>,
     files: Mutex<HashMap<Vec<u8>, File>>,
-    fetches: Semaphore,
+    boot_files: Semaphore,
+    others: Semaphore,
     memory: Memory,
     counters: Arc<Counters>,
     /// Ends the wait of the thread that serves: a file has grown.
@@ -146,7 +148,8 @@ impl Upstream {
             client,
             cache,
             files: Mutex::default(),
-            fetches: Semaphore::new(FETCHES),
+            boot_files: Semaphore::new(FETCHES),
+            others: Semaphore::new(FETCHES),
             memory: Memory::default(),
             counters,
             waker: Mutex::default(),

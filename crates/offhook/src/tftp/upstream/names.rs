@@ -12,6 +12,8 @@ pub(in crate::tftp) struct Target {
     pub(in crate::tftp) key: Vec<u8>,
     /// How the server may spell it, best first.
     pub(super) spellings: Vec<Vec<u8>>,
+    /// Whether option 67 names it: there are few such files, and they are what phones need.
+    pub(super) is_boot_file: bool,
 }
 
 /// The file that a client's name means; none when nothing of that kind is fetched.
@@ -27,11 +29,11 @@ pub(super) fn target(name: &[u8], files: &BootFiles, upstream: &Upstream) -> Opt
         if let Some(file) = exact.or_else(near) {
             let mut spellings = vec![path.to_vec(), file.to_vec(), upper(file)];
             spellings.dedup();
-            return Some(Target { key: file.to_ascii_lowercase(), spellings });
+            return Some(Target { key: file.to_ascii_lowercase(), spellings, is_boot_file: true });
         }
     }
     let path = paths().find(|path| is_plain(path) && upstream.allows(path))?;
-    Some(Target { key: path.to_vec(), spellings: vec![path.to_vec()] })
+    Some(Target { key: path.to_vec(), spellings: vec![path.to_vec()], is_boot_file: false })
 }
 
 /// Whether a path is the same to every server: one on Windows takes a backslash for a slash, which a pattern's `*` is not
