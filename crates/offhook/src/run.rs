@@ -107,7 +107,7 @@ impl Opened {
 
         let zones = dns::publish(&site);
         let (health, watching) = health::spawn(&site, &zones, told.clone());
-        let names = dns::Names::start(&site, &self.leases, Arc::clone(&zones));
+        let names = dns::Names::start(&site, &self.leases, &self.state, Arc::clone(&zones));
         let (names, named) = match names {
             Ok(started) => started,
             Err(error) => {

@@ -163,6 +163,24 @@ impl NameBook {
         }
     }
 
+    /// Names that several addresses claim, each with the address that came first.
+    pub fn first_holders(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
+        let first = |(label, claims): (_, &Vec<_>)| Some((label, *claims.first()?));
+        self.contested.iter().map(|(label, claims)| (&**label, claims)).filter_map(first)
+    }
+
+    /// The address came first to this name, if it claims it at all: what was known before a restart.
+    pub fn came_first(&mut self, label: &str, address: Ipv4Addr) {
+        self.begin();
+        let Some(claims) = self.contested.get_mut(label) else { return };
+        let Some(place) = claims.iter().position(|other| *other == address) else { return };
+        if let Some(earlier) = claims.get_mut(..=place) {
+            earlier.rotate_right(1);
+        }
+        self.settle(label.as_bytes());
+        self.settled();
+    }
+
     /// How many holders, contested names and ends there are, and units of memory that are in use.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 4] {

@@ -118,6 +118,31 @@ fn a_lease_answers_by_model_and_by_host_name_and_its_address_by_one_of_them() {
 }
 
 #[test]
+fn who_came_first_before_a_restart_comes_first_after_it() {
+    let (first, second) =
+        (lease(at(0), ip(20), 1, "440HD", "desk"), lease(at(1), ip(21), 2, "440HD", "desk"));
+    let mut before = book(RULES);
+    put(&mut before, 0, &first);
+    put(&mut before, 1, &second);
+    let known: Vec<_> = before.first_holders().map(|(label, at)| (label.to_owned(), at)).collect();
+    assert_eq!(known, [("desk".to_owned(), ip(20))]);
+
+    // The first has renewed its lease since, so that the second one's is older.
+    let mut after = book(RULES);
+    put(&mut after, 2, &second);
+    put(&mut after, 2, &first);
+    assert_ne!(published(after.names()), published(before.names()));
+    after.came_first("desk", ip(99));
+    after.came_first("nobody", ip(20));
+    assert_ne!(published(after.names()), published(before.names()));
+    after.came_first("desk", ip(20));
+    assert_eq!(published(after.names()), published(before.names()));
+    after.remove(ip(20));
+    assert_eq!(published(after.names()).0.get("desk"), Some(&ip(21)));
+    assert_eq!(after.first_holders().count(), 0);
+}
+
+#[test]
 fn a_name_is_remembered_for_a_third_of_a_short_lease() {
     for (seconds, limit, ttl) in [(3600, 300, 60), (90, 300, 30), (2, 300, 1), (3600, 20, 20)] {
         let mut book = book(Rules { ttl: limit, ..RULES });

@@ -7,6 +7,7 @@
 mod bind;
 mod connections;
 mod counters;
+mod first;
 mod forward;
 mod names;
 mod notify;

@@ -7,16 +7,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use offhook_dns::{NameBook, NameRules};
 use offhook_model::{Lease, LeaseWrite, Site, Time};
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use super::first::FirstHolders;
 use super::publish::Publisher;
 use crate::clock::{self, Clock};
 
@@ -28,6 +30,9 @@ const NICE: u8 = 15;
 
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// How soon it is on disk who came first to a name.
+const SAVED: Duration = Duration::from_secs(1);
 
 /// Changes that wait before those that others have overtaken are dropped.
 const MANY: usize = 16_384;
@@ -123,7 +128,7 @@ fn address(write: &LeaseWrite) -> Ipv4Addr {
 }
 
 impl Names {
-    /// Starts the thread with the leases that the store has kept. The second value is told once their names are
+    /// Starts the thread with the leases that the store has kept in the directory `state`. The second value is told once their names are
     /// published.
     ///
     /// # Errors
@@ -131,6 +136,7 @@ impl Names {
     pub(crate) fn start(
         site: &Site,
         leases: &[Lease],
+        state: &Path,
         zones: Arc<Publisher>,
     ) -> io::Result<(Self, oneshot::Receiver<()>)> {
         let (ready, published) = oneshot::channel();
@@ -147,7 +153,9 @@ impl Names {
         };
         let mut kept: Vec<Lease> = leases.iter().filter(is_ours).cloned().collect();
         let rules = NameRules { models: rules.leases, hosts: rules.hosts, ttl: site.dns.ttl };
-        let keeper = Keeper { book: NameBook::new(&site.zone, rules), zones, clock };
+        let first = FirstHolders::load(state);
+        let book = NameBook::new(&site.zone, rules);
+        let keeper = Keeper { book, zones, clock, first, unsaved: None };
         let shared = Arc::new(Shared::default());
         let feed = Feed(Some(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("names".into()).spawn(move || {
@@ -155,10 +163,13 @@ impl Names {
             if let Err(error) = offhook_net::give_way(NICE) {
                 debug!(%error, "names of leases take as much of the processor as leases");
             }
-            // Who came first, as far as leases tell.
+            // Who came first, as far as leases tell, and then what is known better.
             kept.sort_unstable_by_key(|lease| (lease.since, lease.address));
             kept.iter().for_each(|lease| keeper.put(lease));
             drop(kept);
+            for (label, address) in keeper.first.holders() {
+                keeper.book.came_first(label, *address);
+            }
             keeper.publish();
             let _ = ready.send(());
             keeper.keep(&shared);
@@ -188,6 +199,9 @@ struct Keeper {
     book: NameBook,
     zones: Arc<Publisher>,
     clock: Clock,
+    first: FirstHolders,
+    /// When what has changed in the book is to be written: who came first.
+    unsaved: Option<Instant>,
 }
 
 impl Keeper {
@@ -213,13 +227,25 @@ impl Keeper {
                     break;
                 }
             }
+            if self.unsaved.is_some_and(|at| at <= Instant::now()) {
+                self.save();
+            }
         }
+        self.save();
+    }
+
+    fn save(&mut self) {
+        self.unsaved = None;
+        let holders = self.book.first_holders().map(|(label, address)| (label.into(), address));
+        self.first.save(holders.collect());
     }
 
     /// What has changed; empty when a lease has ended, and none when it is time to stop.
     fn next(&self, shared: &Shared) -> Option<Vec<LeaseWrite>> {
         let now = self.clock.now();
         let until = self.book.next_end().map_or(LONGEST, |end| end.since(now).min(LONGEST));
+        let save = self.unsaved.map(|at| at.saturating_duration_since(Instant::now()));
+        let until = save.map_or(until, |save| save.min(until));
         let idle = |waiting: &mut Waiting| waiting.writes.is_empty() && !waiting.stop;
         let waited = shared.changed.wait_timeout_while(shared.lock(), until, idle);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -235,6 +261,7 @@ impl Keeper {
 
     fn publish(&mut self) {
         if let Some(names) = self.book.changed() {
+            self.unsaved.get_or_insert_with(|| Instant::now() + SAVED);
             self.zones.change(|zones| {
                 zones.set_lease_names(names.clone());
                 true
