@@ -226,6 +226,18 @@ impl Value<'_> {
         bytes
     }
 
+    /// A name of a file below a directory, at most 255 octets, which never leads out of it.
+    pub(crate) fn name_below(&self, wrong: &str, hint: &str) -> Option<String> {
+        let text = self.text()?;
+        let plain = text.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            && !text.contains(|c: char| c == '\\' || c.is_control());
+        if !plain || text.len() > 255 {
+            self.bad(Code::BadPath, format!("`{text}` {wrong}"), hint);
+            return None;
+        }
+        Some(text)
+    }
+
     /// A duration of whole seconds within bounds, as `"8h"` or as a number of seconds.
     pub(crate) fn duration(&self, least: u64, most: u64) -> Option<Duration> {
         let seconds = match self.as_integer() {

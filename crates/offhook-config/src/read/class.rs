@@ -239,16 +239,8 @@ fn option_code(value: &Value<'_>, allowed: &[u8]) -> Option<u8> {
 
 /// A file name inside the TFTP root.
 fn firmware(value: &Value<'_>) -> Option<String> {
-    let text = value.text()?;
-    let plain = text.split('/').all(|part| !matches!(part, "" | "." | ".."))
-        && !text.contains(|c: char| c == '\\' || c.is_control());
-    if !plain || text.len() > 255 {
-        value.bad(
-            Code::BadPath,
-            format!("`{text}` is not a file inside the TFTP root"),
-            "write a name relative to `[tftp] root`, without `..` or a leading `/`",
-        );
-        return None;
-    }
-    Some(text)
+    value.name_below(
+        "is not a file inside the TFTP root",
+        "write a name relative to `[tftp] root`, without `..` or a leading `/`",
+    )
 }

@@ -181,18 +181,10 @@ fn parse_url(text: &str) -> Result<UpstreamUrl, Mistake> {
 
 /// What may be fetched.
 fn pattern(value: &Value<'_>) -> Option<String> {
-    let text = value.text()?;
-    let plain = text.split('/').all(|part| !matches!(part, "" | "." | ".."))
-        && !text.contains(|c: char| c == '\\' || c.is_control());
-    if !plain || text.len() > 255 {
-        value.bad(
-            Code::BadPath,
-            format!("`{text}` matches no name of a file"),
-            "write a name with `*` and `?` in it, as in \"*.img\", without `..` or a leading `/`",
-        );
-        return None;
-    }
-    Some(text)
+    value.name_below(
+        "matches no name of a file",
+        "write a name with `*` and `?` in it, as in \"*.img\", without `..` or a leading `/`",
+    )
 }
 
 const UNITS: [(&str, u32); 8] =
