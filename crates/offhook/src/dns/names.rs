@@ -128,8 +128,8 @@ fn address(write: &LeaseWrite) -> Ipv4Addr {
 }
 
 impl Names {
-    /// Starts the thread with the leases that the store has kept in the directory `state`. The second value is told once their names are
-    /// published.
+    /// Starts the thread with the leases that the store has kept in the directory `state`. The second value is told
+    /// once their names are published.
     ///
     /// # Errors
     /// The kernel grants no more threads.
