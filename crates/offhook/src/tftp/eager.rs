@@ -14,8 +14,8 @@ use offhook_net::{Events, Multiplexer};
 /// Waits that are worth staying awake for.
 const SHORT: Duration = Duration::from_micros(150);
 
-/// Transfers at a time up to which it is done.
-const FEW: usize = 4;
+/// Transfers at a time up to which a client's round trip counts for more than the processor.
+pub(super) const FEW: usize = 4;
 
 /// Waits for sockets, awake or asleep.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::access::Access;
 use super::clients::{Admission, Client, Clients};
 use super::counters::{Count, Counters};
-use super::eager::Eager;
+use super::eager::{Eager, FEW};
 use super::finder::{Finder, Found};
 use super::listener::{Listener, Received};
 use super::session::{MUTED_PAUSE, Session, answer_once, open_port};
@@ -275,11 +275,12 @@ impl Engine {
 
     /// Sends what a transfer has to send, and takes leave of it when it is over.
     fn drive(&mut self, key: Key, now: Instant) {
+        let wake = self.clients.len() <= FEW;
         let Some(client) = self.clients.client(key) else { return };
         let muted = client.muted;
         let Some(session) = &mut client.session else { return };
         let waited = session.wants_room();
-        session.transmit(now, &mut self.scratch);
+        session.transmit(now, &mut self.scratch, wake);
         if session.is_over() {
             session.report(now, &self.counters);
             // Its socket closes, and so is watched no more.

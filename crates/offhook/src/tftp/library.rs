@@ -16,6 +16,7 @@ use offhook_tftp::Image;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
+use super::memory::Memory;
 use super::root::{OpenedFile, Stamp};
 use super::upstream::Spool;
 
@@ -24,8 +25,8 @@ const MAX_SHARED: u64 = 64 << 20;
 /// The most that is held in all.
 const MAX_TOTAL: u64 = 256 << 20;
 
-/// Octets read at a time.
-const CHUNK: usize = 256 << 10;
+/// Octets read at a time: a huge page.
+const CHUNK: usize = 2 << 20;
 
 /// The files that are being sent.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ pub(super) struct Library {
 #[derive(Debug)]
 pub(super) struct Contents {
     size: u64,
-    chunks: Box<[OnceLock<Box<[u8]>>]>,
+    chunks: Box<[OnceLock<Memory>]>,
     /// Once the first chunk is read.
     begun: OnceCell<()>,
     /// Why the rest never comes.
@@ -118,7 +119,7 @@ impl Contents {
         let Some(chunk) = self.chunks.get(index) else { return Ok(()) };
         let begin = index as u64 * CHUNK as u64;
         let rest = usize::try_from(self.size - begin).unwrap_or(CHUNK);
-        let mut bytes = vec![0; rest.min(CHUNK)].into_boxed_slice();
+        let mut bytes = Memory::new(rest.min(CHUNK))?;
         opened.file.read_exact_at(&mut bytes, begin)?;
         unchanged(&opened.file, opened.stamp)?;
         let _ = chunk.set(bytes);

@@ -16,6 +16,7 @@ mod engine;
 mod finder;
 mod library;
 mod listener;
+mod memory;
 mod root;
 mod session;
 #[cfg(test)]

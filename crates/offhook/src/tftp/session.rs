@@ -145,15 +145,18 @@ impl Session {
         self.transfer.stats().progress > before
     }
 
-    /// Sends what there is to send, as far as the socket takes it. `scratch` is any buffer.
-    pub(super) fn transmit(&mut self, now: Instant, scratch: &mut Vec<u8>) {
+    /// Sends what there is to send, as far as the socket takes it. `scratch` is any buffer. With `wake` one datagram
+    /// goes ahead of the others: a client that is near wakes up while they are still being made.
+    pub(super) fn transmit(&mut self, now: Instant, scratch: &mut Vec<u8>, wake: bool) {
         if !self.flush() {
             return;
         }
         let size = usize::from(self.transfer.terms().block_size) + 4;
         let most = (BATCH_OCTETS / size).clamp(1, BATCH);
         scratch.clear();
-        while let Some(segment) = self.transfer.poll_transmit(now, scratch, most) {
+        let mut turn = if wake { 1 } else { most };
+        while let Some(segment) = self.transfer.poll_transmit(now, scratch, turn) {
+            turn = most;
             let sent = self.send(scratch, segment);
             if let Some(rest) = scratch.get(sent..).filter(|rest| !rest.is_empty()) {
                 self.unsent.extend_from_slice(rest);
