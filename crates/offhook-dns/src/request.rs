@@ -4,6 +4,7 @@
 //! its id, question and OPT to answer with, and nothing here allocates in proportion to what a stranger claims.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use hickory_proto::rr::Name;
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
@@ -17,6 +18,11 @@ const TYPE_TSIG: u16 = 250;
 const CLASS_ANY: u16 = 255;
 /// The EDNS option that asks how long a connection may be idle (RFC 7828).
 pub(crate) const KEEPALIVE: u16 = 11;
+/// The EDNS option with cookies (RFC 7873).
+const COOKIE: u16 = 10;
+/// Octets of a client's cookie alone, and of one with a server's (RFC 7873 section 4).
+const CLIENT_COOKIE: usize = 8;
+const BOTH_COOKIES: RangeInclusive<usize> = 16..=40;
 
 const MAX_NAME: usize = 255;
 
@@ -169,10 +175,13 @@ impl Request {
                 dnssec_ok: record.ttl & 0x8000 != 0,
                 keepalive: false,
             });
-            let keepalive = has_option(record.data, KEEPALIVE)?;
-            if !record.at_root {
+            let options = Options::read(record.data)?;
+            // What the options of versions to come are to look like, we cannot know.
+            let version = (record.ttl >> 16) as u8;
+            if !record.at_root || options.bad_cookie && version == 0 {
                 return None;
             }
+            let keepalive = options.keepalive;
             self.edns = self.edns.map(|edns| RequestEdns { keepalive, ..edns });
         }
         (!second_opt).then_some(())
@@ -292,14 +301,39 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Whether a certain option is among EDNS options; none when they do not fill their record exactly.
-fn has_option(data: &[u8], wanted: u16) -> Option<bool> {
-    let mut cursor = Cursor { packet: data, at: 0 };
-    let mut found = false;
-    while cursor.at < data.len() {
-        found |= cursor.u16()? == wanted;
-        let length = cursor.u16()?;
-        cursor.take(usize::from(length))?;
+/// What matters to us of EDNS options.
+#[derive(Default)]
+struct Options {
+    keepalive: bool,
+    /// The first cookie has a length that no cookie has: FORMERR (RFC 7873 section 5.2.2).
+    bad_cookie: bool,
+}
+
+impl Options {
+    /// None when they do not fill their record exactly.
+    fn read(data: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor { packet: data, at: 0 };
+        let mut options = Self::default();
+        let mut has_cookie = false;
+        while cursor.at < data.len() {
+            let code = cursor.u16()?;
+            let length = usize::from(cursor.u16()?);
+            cursor.take(length)?;
+            match code {
+                KEEPALIVE => options.keepalive = true,
+                // Only the first counts (RFC 7873 section 5.2).
+                COOKIE if !has_cookie => {
+                    has_cookie = true;
+                    options.bad_cookie = !is_cookie(length);
+                }
+                _ => {}
+            }
+        }
+        Some(options)
     }
-    Some(found)
+}
+
+/// Whether a cookie may have so many octets.
+pub(crate) fn is_cookie(length: usize) -> bool {
+    length == CLIENT_COOKIE || BOTH_COOKIES.contains(&length)
 }

@@ -1,11 +1,10 @@
 //! Plain questions: told from all others at a glance, and answered by a copy.
 
-use std::ops::RangeInclusive;
-
 use hickory_proto::rr::RecordType;
 
 use super::Answered;
 use crate::UDP_PAYLOAD;
+use crate::request::is_cookie;
 
 pub(super) const HEADER: usize = 12;
 
@@ -17,10 +16,6 @@ const OPT: usize = 11;
 
 /// Before the octets of the only option.
 const OPTION: usize = 4;
-
-/// Octets of a client's cookie alone, and of one with a server's (RFC 7873 section 4).
-const COOKIE: usize = 8;
-const COOKIES: RangeInclusive<usize> = 16..=40;
 
 /// The longest key: a name, its type and class, and what [`Plain::key`] adds.
 pub(super) const LONGEST: usize = 255 + TYPE_AND_CLASS + 1;
@@ -192,9 +187,7 @@ impl Opt {
         }
         if let Some((option, cookie)) = options.split_first_chunk::<OPTION>() {
             let length = cookie.len();
-            let is_cookie = *option == [0, 10, 0, length as u8]
-                && (length == COOKIE || COOKIES.contains(&length));
-            if !is_cookie {
+            if *option != [0, 10, 0, length as u8] || !is_cookie(length) {
                 return None;
             }
         } else if !options.is_empty() {

@@ -65,6 +65,30 @@ fn unknown_options_are_ignored_and_not_echoed() {
 }
 
 #[test]
+fn cookies_of_a_length_that_none_has_are_formerr() {
+    let option =
+        |code: u8, length: u8| [&[0, code, 0, length][..], &vec![1; length.into()]].concat();
+    let ask = |version: u32, options: &[u8]| {
+        let query = Query::new("vm40ic1.lab.voip", A).opt(1232, version << 16, options);
+        let (udp, tcp) = (query.clone().ask_lab(), query.ask_tcp(&Zones::from_site(&lab(), 1)));
+        assert_eq!((udp.rcode, &udp.opt), (tcp.rcode, &tcp.opt));
+        assert_eq!(udp.opt.len(), 1);
+        (udp.rcode, udp.answers.len())
+    };
+    for length in 0..=64 {
+        let expected = match length {
+            8 | 16..=40 => (NOERROR, 1),
+            _ => (FORMERR, 0),
+        };
+        assert_eq!(ask(0, &option(10, length)), expected, "{length}");
+        assert_eq!(ask(0, &[option(3, 0), option(10, length)].concat()), expected, "{length}");
+        assert_eq!(ask(0, &[option(10, length), option(10, 8)].concat()), expected, "{length}");
+        assert_eq!(ask(0, &[option(10, 8), option(10, length)].concat()), (NOERROR, 1), "{length}");
+    }
+    assert_eq!(ask(1, &option(10, 7)), (BADVERS, 0), "version 1 may have others");
+}
+
+#[test]
 fn malformed_requests_are_formerr_with_what_could_be_read() {
     let plain = Query::new("vm40ic1.lab.voip", A);
     let two_opts = plain.clone().opt(1232, 0, b"").opt(1232, 0, b"").ask_lab();
