@@ -3,9 +3,9 @@
 //! Waiting for an answer that mostly does not come would make every first OFFER late. So addresses are probed ahead of
 //! time: of each pool, those that come next are kept probed, a few of them a second, and an OFFER takes one at once. A
 //! client that gets one that is not known to be free (just after a start, or because it asked for it) waits for the
-//! result, and nobody waits with it. In a boot storm that would be everybody: there, after the first few, the probe leaves beside the OFFER,
-//! and what it finds counts if it is in before the REQUEST. More than a network should have to hear is not probed at
-//! all; phones look for themselves, and decline.
+//! result, and nobody waits with it. In a boot storm that would be everybody: there, after the first few, the probe
+//! leaves beside the OFFER, and what it finds counts if it is in before the REQUEST. More than a network should have to
+//! hear is not probed at all; phones look for themselves, and decline.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -49,6 +49,9 @@ pub enum ProbeKind {
     Icmp,
 }
 
+/// What an OFFER of an address known to be free takes of that: when many come at once, a storm is on.
+const KNOWN: u64 = 125;
+
 /// Something that may be done so often.
 #[derive(Clone, Copy, Debug, Default)]
 struct Budget {
@@ -62,6 +65,12 @@ impl Budget {
         let left = spent + cost <= now + burst;
         self.full_at = if left { spent + cost } else { spent };
         left
+    }
+
+    /// Takes as much as there is, up to `cost`.
+    fn spend(&mut self, now: Time, cost: u64, burst: u64) {
+        let now = now.as_millis();
+        self.full_at = (self.full_at.clamp(now, now + burst) + cost).min(now + burst);
     }
 }
 
@@ -126,7 +135,11 @@ impl Probes {
 
     /// Until when the OFFER of an address is to wait, if it is.
     pub(crate) fn hold(&mut self, now: Time, scope: ScopeId, address: Ipv4Addr) -> Option<Time> {
-        let known_at = self.known_at(now, scope, address)?;
+        let known_at = self.ask(now, scope, address)?;
+        if known_at <= now {
+            self.waits.spend(now, KNOWN, WAITS.1);
+            return None;
+        }
         self.waits.take(now, WAITS).then_some(known_at)
     }
 

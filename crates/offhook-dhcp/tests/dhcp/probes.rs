@@ -109,6 +109,20 @@ fn in_a_storm_hardly_anybody_waits_and_few_probes_are_sent() {
 }
 
 #[test]
+fn a_storm_that_has_used_up_what_was_probed_makes_nobody_wait() {
+    let mut server = Server::new(probing());
+    assert_eq!(server.probed().len(), 32);
+    server.wait_millis(100);
+    for n in 0..100 {
+        assert_eq!(server.decide(ON_VOICE, &Message::discover(mac(n)).bytes()).hold, None, "{n}");
+    }
+    // Four seconds later it is over.
+    server.wait_millis(4000);
+    let discover = Message::discover(mac(200)).with(50, [10, 250, 1, 140]).bytes();
+    assert!(server.decide(ON_VOICE, &discover).hold.is_some());
+}
+
+#[test]
 fn a_client_gets_the_address_it_had_unprobed_for_ten_minutes_and_answers_for_it_itself() {
     let mut server = Server::new(probing());
     server.lease(ON_VOICE, &Message::discover(mac(1)));
