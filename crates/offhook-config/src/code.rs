@@ -119,6 +119,7 @@ codes! {
     Both4And42 "both-4-and-42" "A client would be given time servers in both option 4 and option 42"
     TimeServerUnresolvable "time-server-unresolvable" "A time server's name has no address in the zone"
     HostOutsideZone "host-outside-zone" "A host or switchover with a name that is not in the zone"
+    ForwardOwnAddresses "forward-own-addresses" "Names of a scope's addresses are to be forwarded, and are not"
     ForwardOwnZone "forward-own-zone" "The site's own zone is forwarded to somebody else"
     SwitchoverEmpty "switchover-empty" "A switchover without hosts"
     SwitchoverSingle "switchover-single" "A switchover with one host"

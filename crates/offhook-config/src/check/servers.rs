@@ -210,7 +210,37 @@ fn forward(context: &Context<'_>) {
                 .hint("leave it out, and give each server a [[host]]"),
             );
         }
+        let Some(octets) = zone.value.as_ref().and_then(reverse_octets) else { continue };
+        let scopes = context.facts.scopes.iter().filter_map(|scope| scope.subnet.good());
+        if let Some(subnet) = scopes.into_iter().find(|subnet| has_all(subnet.value, &octets)) {
+            context.report.push(
+                Problem::warning(
+                    Code::ForwardOwnAddresses,
+                    &zone.span,
+                    format!("names of addresses in {} are not forwarded", subnet.value),
+                )
+                .label("answered here")
+                .related(&subnet.span, "the subnet")
+                .hint("leave it out: nobody is ever asked for these"),
+            );
+        }
     }
+}
+
+/// The octets of the address that a name in `in-addr.arpa` stands for, most significant first; none for others.
+fn reverse_octets(zone: &DomainName) -> Option<Vec<u8>> {
+    let name = zone.as_str().strip_suffix(".in-addr.arpa")?;
+    name.rsplit('.').map(|label| label.parse().ok()).collect()
+}
+
+/// Whether every address that begins with these octets is in `subnet`.
+fn has_all(subnet: Ipv4Network, octets: &[u8]) -> bool {
+    let ends = [0, u8::MAX].map(|rest| {
+        let mut address = [rest; 4];
+        address.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+        subnet.contains(address.into())
+    });
+    octets.len() <= 4 && ends == [true; 2]
 }
 
 fn pair(
