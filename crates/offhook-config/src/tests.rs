@@ -99,8 +99,8 @@ fn with_mistake(place: &str, line: &str) -> String {
     let at_top = section == "this file";
     // Values of options have keys of their own.
     let header = if section.contains(']') || at_top { header(place) } else { "[options]" };
-    let is_identity =
-        header == "[[phone]]" && matches!(key, "client_id" | "circuit_id" | "host_name");
+    let is_identity = header == "[[phone]]"
+        && matches!(key, "client_id" | "circuit_id" | "remote_id" | "host_name");
     let mut text = if at_top { format!("{line}\n") } else { String::new() };
     for table in ["[site]", "[dns]"].into_iter().chain((!at_top).then_some(header)) {
         if text.contains(&format!("{table}\n")) || at_top && table == format!("[{key}]") {

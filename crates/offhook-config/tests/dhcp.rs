@@ -455,12 +455,15 @@ fn a_time_zone_is_told_by_offset_rule_and_name() {
 }
 
 #[test]
-fn a_phone_is_known_by_one_of_four_things() {
+fn a_phone_is_known_by_one_thing_or_by_a_port_of_a_switch() {
     let site = lab_and(
         "[[phone]]\nclient_id = \"door-7\"\naddress = \"10.250.1.200\"\n\
          [[phone]]\nclient_id = { hex = \"01 00 90 8f 12 34 56\" }\n\
          [[phone]]\nclient_id = \"01:00:90:8f:12:34:57\"\n\
-         [[phone]]\ncircuit_id = \"Gi1/0/7\"\naddress = \"10.250.1.21\"\n",
+         [[phone]]\ncircuit_id = \"Gi1/0/7\"\naddress = \"10.250.1.21\"\n\
+         [[phone]]\nremote_id = \"floor-3\"\n\
+         [[phone]]\nremote_id = \"floor-3\"\ncircuit_id = \"7\"\n\
+         [[phone]]\ncircuit_id = \"7\"\nremote_id = { hex = \"00\" }\n",
     );
     let keys: Vec<_> = site.phones.iter().map(|phone| phone.key.clone()).collect();
     let expected = [
@@ -468,10 +471,17 @@ fn a_phone_is_known_by_one_of_four_things() {
         PhoneKey::ClientId([1, 0, 0x90, 0x8f, 0x12, 0x34, 0x56].into()),
         PhoneKey::ClientId([1, 0, 0x90, 0x8f, 0x12, 0x34, 0x57].into()),
         PhoneKey::CircuitId(b"Gi1/0/7"[..].into()),
+        PhoneKey::RemoteId(b"floor-3"[..].into()),
+        PhoneKey::Port { remote: b"floor-3"[..].into(), circuit: b"7"[..].into() },
+        PhoneKey::Port { remote: [0].into(), circuit: b"7"[..].into() },
     ];
     assert_eq!(keys, expected);
     let two = "[[phone]]\nmac = \"00:90:8f:00:00:01\"\ncircuit_id = \"a\"\n";
     assert_eq!(codes(&format!("{LAB}\n{two}")), ["bad-choice"]);
+    let two = "[[phone]]\nremote_id = \"r\"\ncircuit_id = \"a\"\nhost_name = \"h\"\n";
+    assert_eq!(codes(&format!("{LAB}\n{two}")), ["bad-choice"]);
+    let again = "[[phone]]\nremote_id = \"r\"\ncircuit_id = \"a\"\n".repeat(2);
+    assert_eq!(codes(&format!("{LAB}\n{again}")), ["duplicate-phone"]);
     assert_eq!(codes(&format!("{LAB}\n[[phone]]\nname = \"a\"\n")), ["missing-key"]);
 }
 

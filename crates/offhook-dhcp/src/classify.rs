@@ -23,6 +23,9 @@ pub struct Recognised {
 /// The classes that claim one piece of evidence, in site order: which of them exist depends on the scope.
 type Claims = Vec<ClassId>;
 
+/// Phones by something they send, or their relay does: places in `Site::phones`.
+type PhonesBy = HashMap<Box<[u8]>, usize>;
+
 /// The evidence of a site, indexed: recognising a client costs the same however many classes and phones there are,
 /// but for conditions and vendor-class prefixes.
 ///
@@ -37,9 +40,12 @@ pub struct Classifier {
     oui: HashMap<[u8; 3], Claims>,
     inform: Vec<(u8, ClassId)>,
     phones_by_mac: HashMap<Mac, usize>,
-    phones_by_client_id: HashMap<Box<[u8]>, usize>,
-    phones_by_circuit: HashMap<Box<[u8]>, usize>,
-    phones_by_name: HashMap<Box<[u8]>, usize>,
+    phones_by_client_id: PhonesBy,
+    phones_by_circuit: PhonesBy,
+    phones_by_remote: PhonesBy,
+    /// By remote end, then by circuit.
+    phones_by_port: HashMap<Box<[u8]>, PhonesBy>,
+    phones_by_name: PhonesBy,
 }
 
 /// A message, and the scope it is to be served from.
@@ -82,6 +88,11 @@ impl Classifier {
                 PhoneKey::Mac(mac) => index.phones_by_mac.entry(*mac).or_insert(at),
                 PhoneKey::ClientId(id) => index.phones_by_client_id.entry(id.clone()).or_insert(at),
                 PhoneKey::CircuitId(id) => index.phones_by_circuit.entry(id.clone()).or_insert(at),
+                PhoneKey::RemoteId(id) => index.phones_by_remote.entry(id.clone()).or_insert(at),
+                PhoneKey::Port { remote, circuit } => {
+                    let circuits = index.phones_by_port.entry(remote.clone()).or_default();
+                    circuits.entry(circuit.clone()).or_insert(at)
+                }
                 PhoneKey::HostName(name) => {
                     index.phones_by_name.entry(comparable(name.as_bytes())).or_insert(at)
                 }
@@ -146,8 +157,12 @@ impl Classifier {
     fn phone(&self, request: &Request<'_>) -> Option<usize> {
         let by_mac = || self.phones_by_mac.get(&request.header.hardware.mac()?).copied();
         let by_client_id = || self.phones_by_client_id.get(request.client_id()?).copied();
-        let by_circuit =
-            || self.phones_by_circuit.get(request.agent_option(code::CIRCUIT_ID)?).copied();
+        let circuit = || request.agent_option(code::CIRCUIT_ID);
+        let remote = || request.agent_option(code::REMOTE_ID);
+        let by_port = || self.phones_by_port.get(remote()?)?.get(circuit()?).copied();
+        let by_circuit = || self.phones_by_circuit.get(circuit()?).copied();
+        let by_remote = || self.phones_by_remote.get(remote()?).copied();
+        let by_relay = || by_port().or_else(by_circuit).or_else(by_remote);
         let by_name = || {
             if self.phones_by_name.is_empty() {
                 return None;
@@ -160,7 +175,7 @@ impl Classifier {
                 .flatten()
                 .find_map(|name| self.phones_by_name.get(&comparable(name)).copied())
         };
-        by_mac().or_else(by_client_id).or_else(by_circuit).or_else(by_name)
+        by_mac().or_else(by_client_id).or_else(by_relay).or_else(by_name)
     }
 
     fn by_kind(&self, kind: EvidenceKind, sighting: &Sighting<'_>) -> Option<ClassId> {

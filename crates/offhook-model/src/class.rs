@@ -160,6 +160,22 @@ pub enum PhoneKey {
     ClientId(Box<[u8]>),
     /// The circuit its relay names (option 82, sub-option 1): a switch port.
     CircuitId(Box<[u8]>),
+    /// The remote end its relay names (option 82, sub-option 2): a switch, or a subscriber's line.
+    RemoteId(Box<[u8]>),
+    /// Both: circuits of several switches may have the same name.
+    Port {
+        /// Sub-option 2.
+        remote: Box<[u8]>,
+        /// Sub-option 1.
+        circuit: Box<[u8]>,
+    },
+}
+
+impl PhoneKey {
+    /// Whether only its relay tells what the phone is known by.
+    pub fn is_of_relay(&self) -> bool {
+        matches!(self, Self::CircuitId(_) | Self::RemoteId(_) | Self::Port { .. })
+    }
 }
 
 /// One phone of the inventory: `[[phone]]`.

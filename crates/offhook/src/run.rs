@@ -211,10 +211,10 @@ impl Opened {
 fn say_torn(torn: &offhook_store::Torn) {
     warn!(
         file = %torn.file.display(), bytes = torn.bytes,
-        hint = "if nothing was stopped hard or lost power, look at the disk: what was acknowledged in the last second \
-                before the stop may be forgotten until those phones renew",
-        "the last commit of the lease store is not whole and was left out: it was under way when the program was \
-         stopped, and nobody was told of it, or it was damaged since"
+        hint = "if nothing was killed and no power was lost, look at the disk: damage done later looks the same, and then \
+                what was acknowledged in the last second before the stop is forgotten until those phones renew",
+        "the last commit of the lease store is not whole and was left out: if the stop cut it short, nothing that was \
+         acknowledged is lost, for an acknowledgement waits until its commit is whole"
     );
 }
 

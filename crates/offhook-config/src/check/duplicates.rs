@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use offhook_model::PhoneKey;
+
 use super::Context;
 use crate::Code;
 use crate::read::ScopeFacts;
@@ -53,10 +55,13 @@ pub(super) fn check(context: &Context<'_>) {
     let phones = facts.phones.iter().filter_map(|phone| phone.key.as_ref());
     twice(context, Code::DuplicatePhone, phones, |key| {
         let key = match key {
-            offhook_model::PhoneKey::Mac(mac) => mac.to_string(),
-            offhook_model::PhoneKey::HostName(name) => name.clone(),
-            offhook_model::PhoneKey::ClientId(id) | offhook_model::PhoneKey::CircuitId(id) => {
+            PhoneKey::Mac(mac) => mac.to_string(),
+            PhoneKey::HostName(name) => name.clone(),
+            PhoneKey::ClientId(id) | PhoneKey::CircuitId(id) | PhoneKey::RemoteId(id) => {
                 id.escape_ascii().to_string()
+            }
+            PhoneKey::Port { remote, circuit } => {
+                format!("{}, {}", remote.escape_ascii(), circuit.escape_ascii())
             }
         };
         (format!("the phone `{key}` is listed twice"), "leave one of the two out".to_owned())

@@ -35,15 +35,16 @@ impl PhoneFacts {
     }
 }
 
-/// The one thing that a phone is known by.
+/// The one thing that a phone is known by. Circuit and remote end are one: a port of a switch.
 fn key(table: &Table<'_>) -> Option<Spanned<PhoneKey>> {
-    const KEYS: [&str; 4] = ["mac", "client_id", "circuit_id", "host_name"];
+    const KEYS: [&str; 5] = ["mac", "client_id", "circuit_id", "remote_id", "host_name"];
     let is_near = KEYS.iter().any(|key| table.has_near(key));
     table.expect(&KEYS);
     let fields = [
         table.field("mac", |value| value.mac().map(PhoneKey::Mac)),
         table.field("client_id", |value| identifier(value).map(PhoneKey::ClientId)),
         table.field("circuit_id", |value| identifier(value).map(PhoneKey::CircuitId)),
+        table.field("remote_id", |value| identifier(value).map(PhoneKey::RemoteId)),
         table.field("host_name", |value| host_name(value).map(PhoneKey::HostName)),
     ];
     if fields.iter().all(Field::is_absent) && !table.is_damaged() && !is_near {
@@ -51,7 +52,7 @@ fn key(table: &Table<'_>) -> Option<Spanned<PhoneKey>> {
             Problem::error(
                 Code::MissingKey,
                 &table.span,
-                "this phone has no `mac`, `client_id`, `circuit_id` or `host_name`",
+                "this phone has no `mac`, `client_id`, `circuit_id`, `remote_id` or `host_name`",
             )
             .label("has no `mac`")
             .hint("add: mac = \"00:90:8f:12:34:56\""),
@@ -60,10 +61,16 @@ fn key(table: &Table<'_>) -> Option<Spanned<PhoneKey>> {
     let mut found: Option<(&str, Spanned<PhoneKey>)> = None;
     for (name, field) in KEYS.into_iter().zip(fields) {
         let Field::Good(key) = field else { continue };
-        let Some((first, _)) = &found else {
+        let Some((first, known)) = &mut found else {
             found = Some((name, key));
             continue;
         };
+        if let (PhoneKey::CircuitId(circuit), PhoneKey::RemoteId(remote)) =
+            (&known.value, &key.value)
+        {
+            known.value = PhoneKey::Port { remote: remote.clone(), circuit: circuit.clone() };
+            continue;
+        }
         table.report.push(
             Problem::error(
                 Code::BadChoice,

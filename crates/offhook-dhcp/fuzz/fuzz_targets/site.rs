@@ -38,6 +38,7 @@ pub(crate) fn site() -> Site {
     for (key, address) in [
         (PhoneKey::ClientId(b"\0id".as_slice().into()), Some("10.250.1.22")),
         (PhoneKey::CircuitId(b"port 7".as_slice().into()), Some("10.250.1.200")),
+        (PhoneKey::RemoteId(b"floor 3".as_slice().into()), Some("10.250.1.201")),
         (PhoneKey::HostName("desk-7".into()), None),
     ] {
         site.phones.push(Phone { key, ..support::phone(support::mac(0), address, Vec::new()) });

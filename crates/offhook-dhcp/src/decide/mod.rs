@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::MessageType;
 use offhook_model::{
-    Class, ClassId, ClientId, Lease, LeaseWrite, Phone, PhoneKey, Scope, ScopeId, Serve, Time,
+    Class, ClassId, ClientId, Lease, LeaseWrite, Phone, Scope, ScopeId, Serve, Time,
 };
 
 pub(crate) use terms::Times;
@@ -178,7 +178,7 @@ pub(crate) fn decide(
             Err(reason) => return silence(reason, trace),
         }
     }
-    on_known_circuit(&mut context, table, &mut trace);
+    on_known_port(&mut context, table, &mut trace);
     // What ends a lease is taken from whoever holds one: it may say less of itself than when it got it, and there is
     // no answer for another server's client to hear.
     let ends = matches!(request.message, MessageType::Release | MessageType::Decline);
@@ -248,9 +248,9 @@ fn named(request: &Request<'_>) -> Option<Ipv4Addr> {
     }
 }
 
-/// A phone known by its circuit renews without naming it: that message goes past the relay. It is known by the
-/// address it has, which is kept for nobody else.
-fn on_known_circuit(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
+/// A phone known by its circuit or remote end renews without naming it: that message goes past the relay. It is known
+/// by the address it has, which is kept for nobody else.
+fn on_known_port(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
     let Context { setup, request, now, .. } = *context;
     let header = &request.header;
     if context.phone.is_some() || header.is_relayed() || header.ciaddr.is_unspecified() {
@@ -260,7 +260,7 @@ fn on_known_circuit(context: &mut Context<'_>, table: &Table, trace: &mut Trace)
     let kept = table.kept_for(now, &context.asker(&client), header.ciaddr);
     let phone = kept.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
     let Some((at, phone)) = phone else { return };
-    if !matches!(phone.key, PhoneKey::CircuitId(_)) {
+    if !phone.key.is_of_relay() {
         return;
     }
     if let Some(class) = phone.class {

@@ -47,6 +47,29 @@ fn it_covers_an_ack_at_the_last_moment_that_the_offer_is_held() {
     assert_eq!(ahead.take(&decision.writes), None);
 }
 
+/// What a crash may leave: an end that is later by no more than an offer is held, until the true one is told.
+#[test]
+fn a_lease_written_ahead_ends_on_disk_as_acknowledged_as_soon_as_that_is_settled() {
+    let mut server = Server::lab();
+    let hold = server.site.dhcp.offer_hold;
+    for (n, pause) in [(1, 0), (2, 1), (3, hold.as_secs())] {
+        let mut ahead = Ahead::default();
+        let (offered, foreseen) = offer(&mut server, &Message::discover(mac(n)));
+        let foreseen = foreseen.unwrap();
+        ahead.note(foreseen.clone(), ());
+        server.wait(pause);
+        let decision = server.decide(ON_VOICE, &select(n, offered).bytes());
+        assert!(ahead.take(&decision.writes).is_some());
+        let [LeaseWrite::Put(lease)] = &decision.writes[..] else {
+            panic!("{:?}", decision.writes)
+        };
+        assert!(foreseen.expires >= lease.expires && foreseen.expires <= lease.expires + hold);
+        assert_eq!(ahead.outcomes(&server.core, false), [], "it is on its way");
+        server.commit(&decision);
+        assert_eq!(ahead.outcomes(&server.core, false), decision.writes, "{pause}");
+    }
+}
+
 #[test]
 fn a_lease_that_is_not_the_one_written_ahead_is_written_itself() {
     let mut server = Server::lab();

@@ -176,11 +176,16 @@ fn a_class_of_some_scopes_does_not_exist_elsewhere() {
 }
 
 #[test]
-fn a_phone_is_known_by_mac_then_client_id_then_circuit_then_host_name() {
+fn a_phone_is_known_by_mac_then_client_id_then_port_then_circuit_then_remote_end_then_host_name() {
     let mut lab = site();
     let keys = [
         (PhoneKey::HostName("desk-7".into()), "name"),
+        (PhoneKey::RemoteId(b"r".as_slice().into()), "remote"),
         (PhoneKey::CircuitId(b"port 7".as_slice().into()), "circuit"),
+        (
+            PhoneKey::Port { remote: b"r".as_slice().into(), circuit: b"port 8".as_slice().into() },
+            "port",
+        ),
         (PhoneKey::ClientId(b"\0id".as_slice().into()), "client"),
         (PhoneKey::Mac(mac(1)), "mac"),
     ];
@@ -192,10 +197,17 @@ fn a_phone_is_known_by_mac_then_client_id_then_circuit_then_host_name() {
     let mut known =
         |message: Message| server.reply(ON_VOICE, &message).text(15).unwrap().to_owned();
     let by_name = |last| Message::discover(mac(last)).with(12, "Desk-7");
+    let by_remote = |last| by_name(last).with(82, b"\x02\x01r\x01\x06port 9");
+    let by_port = |last| by_name(last).with(82, b"\x02\x01r\x01\x06port 8");
     let by_circuit = |last| by_name(last).with(82, b"\x02\x01r\x01\x06port 7");
     let by_client = |last| by_circuit(last).with(61, b"\0id");
     assert_eq!(known(by_name(2)), "name");
+    assert_eq!(known(by_remote(6)), "remote");
     assert_eq!(known(by_circuit(3)), "circuit");
+    assert_eq!(known(by_port(7)), "port");
+    // The same port of another switch, or of none.
+    assert_eq!(known(by_name(8).with(82, b"\x02\x01s\x01\x06port 8")), "name");
+    assert_eq!(known(by_name(10).with(82, b"\x01\x06port 8")), "name");
     assert_eq!(known(by_client(4)), "client");
     assert_eq!(known(by_client(1)), "mac");
     // Exactly, to the last byte.

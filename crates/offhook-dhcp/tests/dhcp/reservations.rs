@@ -57,6 +57,37 @@ fn an_address_is_kept_for_a_circuit_and_one_client_of_it_at_a_time() {
 }
 
 #[test]
+fn an_address_is_kept_for_a_remote_end_or_a_port_of_it_and_its_holder_renews_past_the_relay() {
+    let mut lab = site();
+    let (remote, circuit) = (b"floor-3"[..].into(), b"7"[..].into());
+    lab.phones = vec![
+        keyed(PhoneKey::RemoteId(b"modem 9"[..].into()), "10.250.1.20"),
+        keyed(PhoneKey::Port { remote, circuit }, "10.250.1.200"),
+    ];
+    let mut server = Server::new(lab);
+    let behind = |n, agent: &[u8]| {
+        let message = Message::discover(mac(n)).through(ip("10.250.1.1"));
+        message.with(82, agent)
+    };
+    let cases: [(u8, &[u8], &str); 5] = [
+        // Whatever the order of the sub-options.
+        (1, b"\x01\x017\x02\x07modem 9", "10.250.1.20"),
+        (2, b"\x02\x07floor-3\x01\x017", "10.250.1.200"),
+        // The same port of another switch, another port of this one, and none.
+        (3, b"\x02\x07floor-4\x01\x017", "10.250.1.21"),
+        (4, b"\x02\x07floor-3\x01\x018", "10.250.1.22"),
+        (5, b"\x02\x07floor-3", "10.250.1.23"),
+    ];
+    for (n, agent, address) in cases {
+        assert_eq!(server.lease(ON_VOICE, &behind(n, agent)).yiaddr(), ip(address), "{n}");
+    }
+    for (n, _, address) in cases {
+        let renewal = Message::request(mac(n)).using(ip(address));
+        assert_eq!(server.reply(ON_VOICE, &renewal).message_type(), 5, "{n}");
+    }
+}
+
+#[test]
 fn a_renewal_sent_straight_to_us_says_no_circuit_and_is_the_holders_all_the_same() {
     let mut server = Server::new(kept());
     server.lease(ON_VOICE, &on_port(1));
