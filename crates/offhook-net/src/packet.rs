@@ -179,7 +179,8 @@ impl FrameSocket {
         }
     }
 
-    fn mac(&self) -> Mac {
+    /// The interface's hardware address.
+    pub fn mac(&self) -> Mac {
         self.interface.mac.unwrap_or(Mac([0; 6]))
     }
 }

@@ -13,6 +13,9 @@ use super::questions::Asked;
 use super::worker::{Mail, Mailbox, STEP};
 use crate::dns::Feed;
 
+/// Replies to be sent: the link, and what is told of it.
+pub(super) type Outbox = Vec<(usize, Reply, Trace)>;
+
 /// What is handed to the lease writer.
 #[derive(Default)]
 pub(super) struct Job {
@@ -97,13 +100,10 @@ pub(super) fn finish(
     if batch.result.is_err() || !lost.is_empty() {
         mailbox.post(Mail::Failed(tickets(&lost)));
     }
-    for (place, done) in done.into_iter().enumerate() {
-        if place % STEP == STEP - 1 {
-            // On a single processor nobody empties the sockets meanwhile.
-            std::thread::yield_now();
-        }
+    let mut outbox = Vec::with_capacity(STEP);
+    for done in done {
         match done.then {
-            Then::Send { link, reply, trace } => send(ports, journal, link, &reply, &trace),
+            Then::Send { link, reply, trace } => outbox.push((link, reply, trace)),
             Then::Note { link, trace } => journal.taken(&trace, ports, link),
             Then::Tell(asked) => {
                 journal.released(asked.lease());
@@ -111,7 +111,13 @@ pub(super) fn finish(
             }
             Then::Nothing => {}
         }
+        if outbox.len() >= STEP {
+            send(ports, journal, &mut outbox);
+            // On a single processor nobody empties the sockets meanwhile.
+            std::thread::yield_now();
+        }
     }
+    send(ports, journal, &mut outbox);
     // After the replies, so that no lease has a name before its client has the lease.
     names.tell(true_now);
     for lost in lost {
@@ -161,14 +167,17 @@ fn outcome(jobs: Vec<Job>, writes: Vec<LeaseWrite>, is_durable: bool) -> Outcome
     outcome
 }
 
-/// Sends a reply, and tells how that went.
-pub(super) fn send(ports: &Ports, journal: &Journal, link: usize, reply: &Reply, trace: &Trace) {
-    match ports.send(link, reply) {
-        Ok(()) => journal.answered(trace, reply, ports, link),
-        Err(error) => {
-            journal.send_failed(&error, reply, ports.interface(link));
+/// Sends replies, and tells how that went.
+pub(super) fn send(ports: &Ports, journal: &Journal, outbox: &mut Outbox) {
+    let replies: Vec<_> = outbox.iter().map(|(link, reply, _)| (*link, reply)).collect();
+    ports.send(&replies, |place, result| {
+        let Some((link, reply, trace)) = outbox.get(place) else { return };
+        match result {
+            Ok(()) => journal.answered(trace, reply, ports, *link),
+            Err(error) => journal.send_failed(&error, reply, ports.interface(*link)),
         }
-    }
+    });
+    outbox.clear();
 }
 
 #[cfg(test)]

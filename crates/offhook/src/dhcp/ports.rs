@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use offhook_dhcp::{Destination, Link, Reply};
 use offhook_model::{Scope, ScopeId, Site};
 use offhook_net::{
-    ArpSocket, BindError, DhcpSocket, FrameSocket, Interface, Poller, Waker, interfaces,
+    ArpSocket, BindError, DhcpSocket, FrameSocket, Interface, Outgoing, Poller, UdpFrame, Waker,
+    interfaces,
 };
 use tracing::info;
 
@@ -236,24 +237,60 @@ impl Ports {
         self.links.get(link).map_or("?", |port| &port.interface.name)
     }
 
-    /// Sends a reply where the core said, to a client or relay that was heard on `link`.
-    ///
-    /// # Errors
-    /// As the kernel says.
-    pub(crate) fn send(&self, link: usize, reply: &Reply) -> io::Result<()> {
-        let Some(port) = self.links.get(link) else { return Ok(()) };
+    /// Sends replies where the core said, each to a client or relay that was heard on its link, with as few system
+    /// calls as can be: a client on the same machine, or a relay, wakes up once for many. Says of each in order how
+    /// that went.
+    pub(crate) fn send(
+        &self,
+        replies: &[(usize, &Reply)],
+        mut sent: impl FnMut(usize, io::Result<()>),
+    ) {
+        let ways: Vec<_> = replies.iter().map(|(link, reply)| self.way(*link, reply)).collect();
+        let mut place = 0;
+        for run in ways.chunk_by(Way::is_with) {
+            let mut errors: Vec<(usize, io::Error)> = Vec::new();
+            let failed = |place, error| errors.push((place, error));
+            match run.first() {
+                Some(Way::Frame(socket, _)) => {
+                    let frames: Vec<_> = run.iter().filter_map(Way::frame).collect();
+                    socket.send_batch(&frames, failed);
+                }
+                Some(Way::Datagram(socket, _)) => {
+                    let datagrams: Vec<_> = run.iter().filter_map(Way::datagram).collect();
+                    socket.send_batch(&datagrams, failed);
+                }
+                Some(Way::Nowhere) | None => {}
+            }
+            errors.sort_by_key(|(place, _)| *place);
+            let mut errors = errors.into_iter().peekable();
+            for at in 0..run.len() {
+                let error = errors.next_if(|(failed, _)| *failed == at);
+                sent(place + at, error.map_or(Ok(()), |(_, error)| Err(error)));
+            }
+            place += run.len();
+        }
+    }
+
+    fn way<'a>(&'a self, link: usize, reply: &'a Reply) -> Way<'a> {
+        let Some(port) = self.links.get(link) else { return Way::Nowhere };
         match &reply.to {
             Destination::Relay(to) | Destination::Unicast(to) => self.route(port, *to, reply),
             Destination::Broadcast => {
                 let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT);
-                self.transmit(port, everybody, reply, port.interface.index)
+                self.through(port, everybody, reply, port.interface.index)
             }
             Destination::Frame { hardware, address } => {
                 let to = SocketAddrV4::new(*address, CLIENT);
                 match &port.frames {
                     Some(frames) => {
-                        let from = SocketAddrV4::new(reply.from, SERVER);
-                        frames.send_udp(*hardware, from, to, &reply.bytes)
+                        let frame = UdpFrame {
+                            source_mac: frames.mac(),
+                            destination_mac: *hardware,
+                            source: SocketAddrV4::new(reply.from, SERVER),
+                            destination: to,
+                            payload: &reply.bytes,
+                        };
+                        Way::Frame(frames, frame)
                     }
                     // No scope is on this interface: only what has an address can be heard there.
                     None => self.route(port, to, reply),
@@ -264,22 +301,53 @@ impl Ports {
 
     /// To a host that answers ARP, through the routing table. A socket bound to one interface cannot reach the
     /// others, so it is sent from the one whose subnet the host is in, where there is one.
-    fn route(&self, heard_on: &Port, to: SocketAddrV4, reply: &Reply) -> io::Result<()> {
+    fn route<'a>(&'a self, heard_on: &'a Port, to: SocketAddrV4, reply: &'a Reply) -> Way<'a> {
         let near = |port: &&Port| port.is_near(*to.ip()) && self.sockets.get(port.socket).is_some();
         let port = self.links.iter().find(near).unwrap_or(heard_on);
-        self.transmit(port, to, reply, 0)
+        self.through(port, to, reply, 0)
     }
 
-    fn transmit(
-        &self,
+    fn through<'a>(
+        &'a self,
         port: &Port,
         to: SocketAddrV4,
-        reply: &Reply,
+        reply: &'a Reply,
         interface: u32,
-    ) -> io::Result<()> {
-        match self.sockets.get(port.socket) {
-            Some(socket) => socket.send_to(&reply.bytes, to, reply.from, interface),
-            None => Ok(()),
+    ) -> Way<'a> {
+        let Some(socket) = self.sockets.get(port.socket) else { return Way::Nowhere };
+        Way::Datagram(socket, Outgoing { bytes: &reply.bytes, to, from: reply.from, interface })
+    }
+}
+
+/// How a reply leaves.
+enum Way<'a> {
+    Frame(&'a FrameSocket, UdpFrame<'a>),
+    Datagram(&'a DhcpSocket, Outgoing<'a>),
+    /// There is no socket for it.
+    Nowhere,
+}
+
+impl<'a> Way<'a> {
+    /// Whether one system call may do for both.
+    fn is_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Frame(one, _), Self::Frame(other, _)) => std::ptr::eq(*one, *other),
+            (Self::Datagram(one, _), Self::Datagram(other, _)) => std::ptr::eq(*one, *other),
+            _ => false,
+        }
+    }
+
+    fn frame(&self) -> Option<UdpFrame<'a>> {
+        match self {
+            Self::Frame(_, frame) => Some(*frame),
+            _ => None,
+        }
+    }
+
+    fn datagram(&self) -> Option<Outgoing<'a>> {
+        match self {
+            Self::Datagram(_, datagram) => Some(*datagram),
+            _ => None,
         }
     }
 }

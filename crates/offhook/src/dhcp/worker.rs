@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::backlog::{Backlog, Message};
-use super::finish::{Fate, Job, Pending, Then, finish, send};
+use super::finish::{Fate, Job, Outbox, Pending, Then, finish, send};
 use super::journal::Journal;
 use super::ports::Ports;
 use super::prober::{Held, Prober, Waiting};
@@ -87,6 +87,8 @@ struct Worker {
     journal: Arc<Journal>,
     writer: Writer<Job>,
     ahead: Ahead<Fate>,
+    /// What leaves once the next few messages are decided about.
+    outbox: Outbox,
     names: Feed,
     clock: Clock,
     ticked: Time,
@@ -132,6 +134,7 @@ pub(super) fn run(
         journal,
         writer,
         ahead: Ahead::default(),
+        outbox: Outbox::new(),
         names,
         clock,
         ticked: clock.now(),
@@ -179,6 +182,7 @@ impl Worker {
                 let Some(message) = self.backlog.pop() else { break };
                 self.message(message, Core::handle);
             }
+            send(&self.ports, &self.journal, &mut self.outbox);
             self.probe();
             self.tick();
             self.rewrite();
@@ -334,7 +338,7 @@ impl Worker {
                         Some(until) => {
                             self.hold(until, Held::Offer { link, reply, trace });
                         }
-                        None => send(&self.ports, &self.journal, link, &reply, &trace),
+                        None => self.outbox.push((link, reply, trace)),
                     }
                 }
             }
@@ -384,12 +388,11 @@ impl Worker {
         for held in self.waiting.due(now) {
             match held {
                 Held::Offer { .. } if self.storage_failed => {}
-                Held::Offer { link, reply, trace } => {
-                    send(&self.ports, &self.journal, link, &reply, &trace);
-                }
+                Held::Offer { link, reply, trace } => self.outbox.push((link, reply, trace)),
                 Held::Message(message) => self.message(message, Core::resume),
             }
         }
+        send(&self.ports, &self.journal, &mut self.outbox);
         for probe in self.core.probes(now) {
             self.prober.ask(&probe);
         }
