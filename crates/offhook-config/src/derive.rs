@@ -137,7 +137,7 @@ pub(crate) fn all_classes<'f>(
 
 fn rule(code: u8, value: impl Into<Vec<u8>>, send: Send, origin: Origin) -> OptionRule {
     let value = value.into().into_boxed_slice();
-    OptionRule { code, value, send, follows_time_zone: false, origin }
+    OptionRule { code, value, send, is_text: false, follows_time_zone: false, origin }
 }
 
 fn octets(addresses: impl IntoIterator<Item = Ipv4Addr>) -> Vec<u8> {

@@ -486,6 +486,19 @@ fn a_phone_is_known_by_one_thing_or_by_a_port_of_a_switch() {
 }
 
 #[test]
+fn what_is_written_as_text_is_known_to_be_text() {
+    let site = lab_and(
+        "[options]\n43 = { text = \"url\" }\n224 = \"text\"\n225 = { value = \"text\", send = \"always\" }\n\
+         226 = { value = { text = \"text\" } }\n227 = { hex = \"00\" }\n228 = { value = { u8 = 1 } }\n\
+         229 = [1, 2]\n230 = { suboptions = { 1 = \"text\" } }\n124 = \"class\"\n97 = { hex = \"00\" }\n",
+    );
+    let rules = site.options.iter().filter(|rule| rule.is_text);
+    assert_eq!(rules.map(|rule| rule.code).collect::<Vec<_>>(), [43, 224, 225, 226]);
+    let sub_options = lab_and("[options]\n43 = { 1 = \"text\" }\n").options;
+    assert!(sub_options.iter().all(|rule| !rule.is_text));
+}
+
+#[test]
 fn a_class_whose_match_finds_polycom_phones_must_not_send_them_to_tftp() {
     let class = |condition: &str, gives: &str| {
         format!("{LAB}\n[[class]]\nname = \"ours\"\nmatch = {condition}\n{gives}\n")

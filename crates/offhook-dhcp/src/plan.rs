@@ -93,8 +93,8 @@ pub fn effective<'a>(
 
 /// The payload of an option as a client of a class gets it: text ends with one NUL where the class wants that.
 pub fn payload<'a>(rule: &'a OptionRule, class: Option<&Class>) -> Cow<'a, [u8]> {
-    let is_text = registry::by_code(rule.code).is_some_and(|option| option.kind == Kind::Text);
-    if !is_text || !class.is_some_and(|class| class.trailing_nul) {
+    let is_text = || registry::by_code(rule.code).is_some_and(|option| option.kind == Kind::Text);
+    if !(rule.is_text || is_text()) || !class.is_some_and(|class| class.trailing_nul) {
         return Cow::Borrowed(&rule.value);
     }
     Cow::Owned([crate::wire::trim_nuls(&rule.value), b"\0"].concat())

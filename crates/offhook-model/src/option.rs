@@ -66,6 +66,9 @@ pub struct OptionRule {
     pub value: Box<[u8]>,
     /// When it is sent.
     pub send: Send,
+    /// Whether `value` was written as text where the option may be anything: one of [`Kind::Text`](crate::registry::Kind)
+    /// always is.
+    pub is_text: bool,
     /// Whether `value` is the offset from UTC that is in force in [`Site::time_zone`](crate::Site::time_zone).
     pub follows_time_zone: bool,
     /// The line that says so.

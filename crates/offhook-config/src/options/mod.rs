@@ -78,13 +78,14 @@ pub(crate) fn read(table: &Table<'_>, level: Level, names: &Names) -> Vec<Explic
             );
             continue;
         }
+        let is_text = value.as_ref().is_some_and(|value| is_text(value, code));
         let read = value.and_then(|value| rule(&value, code, level, names));
         let broken = read.is_none();
         let (bytes, send) = read.unwrap_or_else(|| (Vec::new(), default_send(code, level)));
         let origin = table.report.origin(&key.span);
         let value = bytes.into_boxed_slice();
         let follows_time_zone = names.known.asked_current();
-        let rule = OptionRule { code, value, send, follows_time_zone, origin };
+        let rule = OptionRule { code, value, send, is_text, follows_time_zone, origin };
         all.push(Explicit { rule, span: key.span, broken });
     }
     all
@@ -132,6 +133,20 @@ pub(crate) fn code_of(report: &Report, key: &Spanned<&str>) -> Option<u8> {
 
 const SENDS: [(&str, Send); 3] =
     [("always", Send::Always), ("if-requested", Send::IfRequested), ("never", Send::Never)];
+
+/// Whether the payload is written as text where it may be anything.
+fn is_text(value: &Value<'_>, code: u8) -> bool {
+    fn is_written(value: &Value<'_>) -> bool {
+        if !value.is_table() {
+            return value.is_string();
+        }
+        let Some(table) = value.table("option value") else { return false };
+        let is_its = |key| table.field(key, |value| Some(is_written(value))).into_value();
+        ["text", "value"].into_iter().any(|key| is_its(key) == Some(true))
+    }
+    let kind = registry::by_code(code).map_or(Kind::Bytes, |option| option.kind);
+    matches!(kind, Kind::Bytes | Kind::Suboptions) && is_written(value)
+}
 
 /// Payload and sending of one option.
 fn rule(value: &Value<'_>, code: u8, level: Level, names: &Names) -> Option<(Vec<u8>, Send)> {

@@ -1,7 +1,7 @@
 //! Options in the form a class wants them, options that came in pieces, and those that choose a subnet.
 
 use offhook_dhcp::NoReply;
-use offhook_model::{BootFields, Send};
+use offhook_model::{BootFields, OptionRule, Send};
 
 use crate::support::*;
 
@@ -12,6 +12,10 @@ fn text_ends_with_one_nul_for_a_class_that_wants_it_and_the_boot_file_does_not()
     lab.classes[class].trailing_nul = true;
     lab.classes[class].options.push(rule(14, b"dump\0\0", Send::Always));
     lab.classes[class].options.push(rule(43, b"\x01\x01a", Send::Always));
+    for (code, text) in [(224, &b"of no type"[..]), (225, b"ended\0")] {
+        let written = OptionRule { is_text: true, ..rule(code, text, Send::Always) };
+        lab.classes[class].options.push(written);
+    }
     let mut server = Server::new(lab);
     let ack = server.lease(ON_NATIVE, &Message::discover(mac(1)).with(60, "440HD"));
     assert_eq!(ack.text(66), Some("10.0.0.11\0"));
@@ -21,6 +25,7 @@ fn text_ends_with_one_nul_for_a_class_that_wants_it_and_the_boot_file_does_not()
     // From the site, too; what has one gets no second.
     assert_eq!(ack.text(15), Some("lab.voip\0"));
     assert_eq!(ack.text(14), Some("dump\0"));
+    assert_eq!((ack.text(224), ack.text(225)), (Some("of no type\0"), Some("ended\0")));
     assert_eq!(ack.option(43), Some(&b"\x01\x01a"[..]));
     assert_eq!(ack.option(6).unwrap().len(), 8);
     assert_eq!((ack.file(), ack.siaddr()), (&b"440hd.img"[..], NATIVE_ADDRESS));

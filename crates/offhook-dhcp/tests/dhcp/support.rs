@@ -27,7 +27,8 @@ pub(crate) fn ip(text: &str) -> Ipv4Addr {
 }
 
 pub(crate) fn rule(code: u8, value: &[u8], send: Send) -> OptionRule {
-    OptionRule { code, value: value.into(), send, follows_time_zone: false, origin: ORIGIN }
+    let value = value.into();
+    OptionRule { code, value, send, is_text: false, follows_time_zone: false, origin: ORIGIN }
 }
 
 fn addresses(list: &[&str]) -> Vec<u8> {
