@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, Netns, PATIENCE, Vlan, noise, repository, run};
+use crate::lab::{Lab, Netns, PATIENCE, Server, Vlan, noise, repository, run};
 
 const SERVER: &str = "10.0.0.11:69";
 
@@ -122,6 +122,33 @@ fn what_was_transferred_is_in_the_status() {
     {
         assert_eq!(counts[what], times, "{what}: {counts}");
     }
+}
+
+#[test]
+fn a_quarter_of_the_open_files_is_left_to_everything_but_transfers() {
+    let lab = lab("");
+    let mut command = lab.appliance.daemon("prlimit");
+    command.arg("--nofile=200:200").arg(env!("CARGO_BIN_EXE_offhook")).arg("run");
+    command.arg("--config").arg(lab.config()).arg("--state").arg(lab.state());
+    let server = Server::spawn(&mut command);
+    server.wait_for_log(&["fewer TFTP transfers at a time", "most=150"]);
+    server.wait_for_log(&["serving"]);
+    let client = lab.machine(Vlan::Native, "10.0.0.50/24", "10.0.0.1");
+    let answers = client.enter(|| {
+        let ask = |_| {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.send_to(b"\0\x01440HD.img\0octet\0", SERVER).unwrap();
+            let mut answer = [0; 600];
+            socket.recv(&mut answer).expect("an answer, be it that there are too many");
+            (answer[1], socket)
+        };
+        (0..160).map(ask).collect::<Vec<_>>()
+    });
+    let of = |wanted| answers.iter().filter(|(kind, _)| *kind == wanted).count();
+    assert_eq!((of(3), of(5)), (150, 10));
+    // And there is still room to say so.
+    assert_eq!(status(&lab)["tftp"]["active"], 150);
 }
 
 #[test]

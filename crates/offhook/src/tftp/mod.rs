@@ -139,6 +139,21 @@ impl Settings {
             upstream: None,
         }
     }
+
+    /// Takes no more transfers than leave a quarter of the files that the process may have open to everything else:
+    /// the leases, DNS, and the very answers of those that are refused.
+    fn leave_files(&mut self, files: usize) {
+        let most = (files / 4 * 3).max(1);
+        if self.transfers > most {
+            info!(
+                most,
+                files,
+                stated = self.transfers,
+                "fewer TFTP transfers at a time, for want of open files"
+            );
+            self.transfers = most;
+        }
+    }
 }
 
 /// The server while it runs.
@@ -192,11 +207,11 @@ fn spawn_with(
 fn spawn_counting(
     listener: Listener,
     root: PathBuf,
-    settings: Settings,
+    mut settings: Settings,
     counters: Arc<Counters>,
     shutdown: watch::Receiver<bool>,
 ) -> Running {
-    allow_open_files();
+    settings.leave_files(allow_open_files());
     let listener = Arc::new(listener);
     info!(address = %listener.address(), root = %root.display(), "serving TFTP");
     let counted = Arc::clone(&counters);
