@@ -130,7 +130,7 @@ impl Cache {
     /// # Errors
     /// It cannot be made or read.
     pub(super) fn open(directory: &Path, limit: u64, reserve: u64) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        make(directory)?;
         let mut inner = Inner::default();
         for (description, used) in descriptions(directory)? {
             let kept = Kept { description: Arc::new(description), used, noted: used };
@@ -296,7 +296,14 @@ impl Cache {
     /// # Errors
     /// It cannot be looked at.
     pub(super) fn free(&self) -> io::Result<u64> {
-        let disk = fstatvfs(File::open(&self.directory)?)?;
+        let directory = File::open(&self.directory).or_else(|error| match error.kind() {
+            // Somebody has emptied the cache by removing it.
+            io::ErrorKind::NotFound => {
+                make(&self.directory).and_then(|()| File::open(&self.directory))
+            }
+            _ => Err(error),
+        });
+        let disk = fstatvfs(directory?)?;
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         Ok(free.saturating_sub(self.reserve))
     }
@@ -432,6 +439,11 @@ fn stem(name: &str) -> String {
     // Names are ASCII; what is cut in the middle of an encoded byte is still a name.
     let digest = Sha256(sha2::Sha256::digest(name.as_bytes()).into()).to_string();
     format!("{}-{}", name.get(..LONGEST).unwrap_or_default(), digest.get(..32).unwrap_or_default())
+}
+
+/// Nobody else is to put images there.
+fn make(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {

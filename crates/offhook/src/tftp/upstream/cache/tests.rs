@@ -102,3 +102,14 @@ fn what_became_of_another_size_is_forgotten() {
     assert!(cache.find(b"a").is_none());
     assert_eq!(names(&directory), [""; 0]);
 }
+
+#[test]
+fn a_cache_that_somebody_removes_to_empty_it_is_made_again() {
+    let directory = TempDir::new().unwrap();
+    let cache = open(&directory, MIB);
+    keep(&cache, "a.img", b"before").unwrap();
+    fs::remove_dir_all(directory.path()).unwrap();
+    assert_eq!(content(&cache, "a.img"), None);
+    keep(&cache, "a.img", b"after").unwrap();
+    assert_eq!(content(&open(&directory, MIB), "a.img").unwrap(), b"after");
+}
