@@ -170,6 +170,65 @@ fn a_file_whose_end_cannot_be_told_from_a_broken_connection_is_taken_by_its_dige
 }
 
 #[test]
+fn a_web_page_is_no_image_and_never_takes_the_place_of_one() {
+    let page = "<!DOCTYPE html><title>Log in</title>";
+    let wanted = digest(page.as_bytes());
+    let site = Site::new(&format!(
+        "{URL}upstream_refresh = \"0s\"\nupstream_names = [\"*\"]\nimages = {{ \"430hd.img\" = \"{wanted}\" }}\n"
+    ));
+    let image = noise(50_000);
+    for name in ["440hd.img", "405.img"] {
+        site.put(name, &image);
+    }
+    let nginx = site.nginx("default_type text/html;");
+    let server = site.lab.serve();
+    let phone = site.phone();
+    // What is no text is an image, whatever the server calls it.
+    assert_same(fetch(&phone, "440hd.img"), &image);
+    site.wait_for_cached(2);
+    drop(nginx);
+    let _nginx = site.nginx(&format!(
+        "location / {{ default_type text/html; return 200 \"{page}\"; }}\n\
+         location /405.img {{ return 302 /login; }}\n\
+         location /sip100.img {{ return 200 \"  {page}\"; }}\n\
+         location /sip200.img {{ default_type text/html; return 200 \"log in first\"; }}\n"
+    ));
+    for name in ["405.img", "420hd.img", "sip100.img", "sip200.img"] {
+        assert_eq!(fetch(&phone, name), refused(NOTHING.0, NOTHING.1), "{name}");
+        server.wait_for_log(&["GIVES A WEB PAGE FOR A FIRMWARE IMAGE", name]);
+    }
+    assert_same(fetch(&phone, "440hd.img"), &image);
+    server.wait_for_log(&["served from the cache", "440hd.img", "answers with a web page"]);
+    // Where a page is what is wanted.
+    assert_same(fetch(&phone, "430hd.img"), page.as_bytes());
+    assert_same(fetch(&phone, "menu.html"), page.as_bytes());
+}
+
+#[test]
+fn a_file_that_comes_wrapped_up_is_refused() {
+    let site = Site::new(URL);
+    let server = site.lab.serve();
+    let listener = site.machine.enter(|| std::net::TcpListener::bind("0.0.0.0:8088").unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or(0);
+            let headers = match request[..length].starts_with(b"GET /440") {
+                true => "Content-Length: 5\r\nContent-Encoding: identity\r\nContent-Encoding: br",
+                false => "Transfer-Encoding: gzip, chunked",
+            };
+            let body = if headers.ends_with("br") { "image" } else { "5\r\nimage\r\n0\r\n\r\n" };
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\n{headers}\r\n\r\n{body}");
+        }
+    });
+    let phone = site.phone();
+    for (name, coding) in [("440HD.img", "encoded as br"), ("405.img", "encoded as gzip")] {
+        assert_eq!(fetch(&phone, name), refused(NOTHING.0, NOTHING.1), "{name}");
+        server.wait_for_log(&["cannot be fetched", coding]);
+    }
+}
+
+#[test]
 fn when_one_server_of_the_pair_is_dead_the_other_one_is_asked() {
     let site = Site::new(&format!("{URL}upstream_timeout = \"2s\"\n"));
     let names = ["405.img", "405hd.img", "420hd.img", "430hd.img", "440hd.img", "sip100.img"];

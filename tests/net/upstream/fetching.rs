@@ -145,6 +145,48 @@ fn the_server_is_asked_by_https_when_a_given_authority_vouches_for_it() {
 }
 
 #[test]
+fn a_certificate_that_vouches_for_itself_is_taken_where_it_was_given_and_names_the_server() {
+    let site = Site::new(
+        "upstream = \"https://provision.lab.voip:8089\"\nupstream_ca = \"web.pem\"\nupstream_refresh = \"0s\"\n",
+    );
+    site.put("440hd.img", b"the image");
+    let at = |name: &str| site.lab.dir.path().join(name).display().to_string();
+    let phone = site.phone();
+    let names = ["provision.lab.voip", "other.lab.voip"];
+    for (name, result) in
+        names.into_iter().zip([Ok(b"the image".to_vec()), refused(NOTHING.0, NOTHING.1)])
+    {
+        // As everybody makes one: by default it is that of an authority.
+        run(Command::new("openssl").current_dir(site.lab.dir.path()).args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            "web.key",
+            "-out",
+            "web.pem",
+            "-subj",
+            "/CN=web",
+            "-addext",
+            &format!("subjectAltName=DNS:{name}"),
+        ]));
+        let (certificate, key) = (at("web.pem"), at("web.key"));
+        let _nginx = site.nginx(&format!(
+            "listen 8089 ssl;\nssl_certificate {certificate};\nssl_certificate_key {key};"
+        ));
+        let _server = site.lab.serve();
+        assert_eq!(fetch(&phone, "440hd.img"), result, "{name}");
+        let _ = fs::remove_dir_all(site.cache());
+    }
+}
+
+#[test]
 fn check_misses_no_image_that_can_be_fetched() {
     let site = Site::new(&format!("{URL}images = {{ \"odd.bin\" = \"{}\" }}\n", digest(b"odd")));
     let mut check = Command::new(env!("CARGO_BIN_EXE_offhook"));

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::cache::{Description, Origin};
 use super::http::{Answer, Body};
 use super::names::{Target, file_name, url_path};
+use super::page;
 use super::sink::{Disk, Sink};
 use super::spool::Spool;
 use super::trouble::Trouble;
@@ -127,6 +128,13 @@ impl Upstream {
                 hint = "have the right image put on the provisioning server, or correct its digest",
                 "A FIRMWARE IMAGE FROM THE PROVISIONING SERVER IS NOT WHAT ITS DIGEST SAYS, and is refused to every phone"
             ),
+            Trouble::Page(url) => error!(
+                file,
+                url,
+                suppressed,
+                hint = "open the URL on this machine: does it ask for a password, or is the image not there?",
+                "THE PROVISIONING SERVER GIVES A WEB PAGE FOR A FIRMWARE IMAGE, and it is refused to every phone"
+            ),
             reason => {
                 warn!(file, ms, %reason, suppressed, "cannot be fetched from the provisioning server")
             }
@@ -176,7 +184,7 @@ impl Upstream {
         target: &Target,
         expected: Option<Sha256>,
         path: String,
-        body: Body,
+        mut body: Body,
         tell: &watch::Sender<Progress>,
     ) -> Result<Fetched, Trouble> {
         let most = self.settings.file_size;
@@ -189,6 +197,10 @@ impl Upstream {
                 return Err(Trouble::Failed(reason));
             }
             _ => {}
+        }
+        // With a digest nobody has to guess.
+        if expected.is_none() && !page::may_be_page(&target.key) && body.is_page().await? {
+            return Err(Trouble::Page(body.url));
         }
         let (cache, memory) = (self.cache.clone(), self.memory.clone());
         let (key, length) = (target.key.clone(), body.length);

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::attempt::{Answered, CONNECT, Connection, Question, causes, first_answer};
 use super::cache::Description;
+use super::page;
 use super::resolve::Resolver;
 use super::tls;
 use super::trouble::Trouble;
@@ -52,9 +53,13 @@ pub(super) struct Body {
     pub(super) has_end: bool,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
+    /// Whether the server calls it a web page.
+    pub(super) is_typed_as_page: bool,
     /// Where it came from, redirects included, and at which address.
     pub(super) url: String,
     pub(super) address: SocketAddr,
+    /// What has come, and was only looked at.
+    begun: Vec<u8>,
     incoming: Incoming,
     patience: Duration,
     _connection: Connection,
@@ -114,8 +119,10 @@ impl Client {
                     has_end: length.is_some() || is_chunked(&headers),
                     etag: validator(&headers, header::ETAG),
                     last_modified: validator(&headers, header::LAST_MODIFIED),
+                    is_typed_as_page: page::is_typed_so(&headers),
                     url: url.to_string(),
                     address,
+                    begun: Vec::new(),
                     incoming,
                     patience: self.patience,
                     _connection: connection,
@@ -150,6 +157,31 @@ impl Body {
     /// # Errors
     /// The server was silent for too long, or ended before the end of the file.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+        if !self.begun.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.begun).into()));
+        }
+        self.receive().await
+    }
+
+    /// Whether it is a web page, by how it begins: somebody between us and the server wants a password, or the server
+    /// itself has something to say, and calls that a success.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(super) async fn is_page(&mut self) -> Result<bool, Trouble> {
+        loop {
+            if let Some(is_page) = page::begins_as_page(&self.begun, self.is_typed_as_page) {
+                return Ok(is_page);
+            }
+            match self.receive().await? {
+                Some(bytes) => self.begun.extend_from_slice(&bytes),
+                // All of it.
+                None => return Ok(self.is_typed_as_page && !self.begun.is_empty()),
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>, Trouble> {
         loop {
             let frame = match timeout(self.patience, self.incoming.frame()).await {
                 Ok(frame) => frame,
@@ -231,10 +263,8 @@ fn answered(
     }
     let (parts, incoming) = response.into_parts();
     let headers = parts.headers;
-    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        let coding = coding.as_bytes().escape_ascii();
+    if let Some(coding) = coding(&headers) {
+        let coding = coding.escape_ascii();
         return Err(Trouble::Failed(format!("{url} answers with the file encoded as {coding}")));
     }
     let length = hyper::body::Body::size_hint(&incoming).exact();
@@ -254,6 +284,17 @@ fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, Trouble> {
         )));
     }
     Ok(to)
+}
+
+/// What the file is wrapped in, beside the chunks that HTTP itself takes it out of.
+fn coding(headers: &HeaderMap) -> Option<&[u8]> {
+    let plain = [(header::CONTENT_ENCODING, "identity"), (header::TRANSFER_ENCODING, "chunked")];
+    plain.into_iter().find_map(|(name, plain)| {
+        let values = headers.get_all(name).iter().map(|value| value.as_bytes());
+        let mut codings =
+            values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(plain.as_bytes()))
+    })
 }
 
 fn is_chunked(headers: &HeaderMap) -> bool {

@@ -10,6 +10,7 @@ mod cache;
 mod fetch;
 mod http;
 mod names;
+mod page;
 mod resolve;
 mod sink;
 mod spool;
@@ -329,7 +330,7 @@ impl File {
             Trouble::Damaged(mismatch) if expected == Some(mismatch.expected) => DAMAGED,
             // It is to be another one now.
             Trouble::Damaged(_) => return None,
-            Trouble::Failed(_) => FAILED,
+            Trouble::Page(_) | Trouble::Failed(_) => FAILED,
         };
         (now.saturating_duration_since(*at) < hold).then_some(trouble)
     }

@@ -18,6 +18,8 @@ pub(in crate::tftp) enum Trouble {
     TooLarge(u64),
     /// It is not what its digest says.
     Damaged(Mismatch),
+    /// It is a web page, from this URL: somebody wants a password, or says in a friendly way that there is no such file.
+    Page(String),
     /// The server cannot be asked, or does not answer as it should.
     Failed(String),
 }
@@ -25,7 +27,7 @@ pub(in crate::tftp) enum Trouble {
 impl Trouble {
     /// Whether the server may give it another time, so that what was fetched before is still good.
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::Failed(_))
+        matches!(self, Self::Failed(_) | Self::Page(_))
     }
 
     /// What ends a transfer that has begun.
@@ -43,7 +45,7 @@ impl From<&Trouble> for Refusal {
             Trouble::Missing(_) => Self::NotFound,
             Trouble::Forbidden(_) => Self::Unreadable,
             Trouble::Damaged(_) => Self::Damaged,
-            Trouble::TooLarge(_) | Trouble::Failed(_) => Self::Upstream,
+            Trouble::TooLarge(_) | Trouble::Page(_) | Trouble::Failed(_) => Self::Upstream,
         }
     }
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(how) | Self::Forbidden(how) | Self::Failed(how) => f.write_str(how),
+            Self::Page(url) => write!(f, "{url} answers with a web page"),
             Self::TooLarge(most) => {
                 write!(f, "it has more than the {most} bytes that are fetched at most")
             }
