@@ -29,4 +29,4 @@ pub use inquiry::{Inquiry, Step};
 pub use query::Query;
 pub use response::{Limits, Response};
 pub use resume::{Fetched, Forward, Resumed, Trust};
-pub use upstreams::{Change, Upstream, Upstreams};
+pub use upstreams::{Change, Upstream, Upstreams, Way};

@@ -18,8 +18,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// A check that is not over by then never will be.
 const CHECK_MOST: Duration = Duration::from_secs(10);
 
-/// How long a server that did not take EDNS is asked without.
-const PLAIN_FOR: Duration = Duration::from_secs(15 * 60);
+/// How long a server that did not take EDNS, or UDP, is asked without.
+const DETOUR: Duration = Duration::from_secs(15 * 60);
 
 /// Everything that is known of the upstream servers.
 #[derive(Debug, Default)]
@@ -39,13 +39,27 @@ pub struct Upstream {
     /// When it was last asked whether it is there, and whether that is still open.
     checked: Option<Instant>,
     checking: bool,
-    plain_until: Option<Instant>,
+    /// How it is to be asked instead of with EDNS over UDP, and until when.
+    detour: Option<(Way, Instant)>,
+    /// Whether it ever gave an answer to a question with EDNS over UDP.
+    takes_edns: bool,
     /// A question that it had an answer to.
     knows: Option<Query>,
     /// Questions that it answered, with whatever.
     pub answered: u64,
     /// Questions that it did not answer in its time.
     pub missed: u64,
+}
+
+/// How a server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Over UDP, with EDNS.
+    Edns,
+    /// Over UDP, without.
+    Plain,
+    /// Over TCP.
+    Tcp,
 }
 
 /// A server that begins or ceases to answer.
@@ -143,13 +157,43 @@ impl Upstreams {
 
     /// A server did not take a question with EDNS.
     pub fn refused_edns(&mut self, server: SocketAddr, now: Instant) {
-        self.servers.entry(server).or_default().plain_until = Some(now + PLAIN_FOR);
+        self.servers.entry(server).or_default().detour = Some((Way::Plain, now + DETOUR));
     }
 
-    /// Whether a server is asked with EDNS.
-    pub fn takes_edns(&self, server: SocketAddr, now: Instant) -> bool {
-        let plain_until = self.servers.get(&server).and_then(|state| state.plain_until);
-        plain_until.is_none_or(|until| now >= until)
+    /// A server took a question with EDNS over UDP.
+    pub fn took_edns(&mut self, server: SocketAddr) {
+        let state = self.servers.entry(server).or_default();
+        state.takes_edns = true;
+        state.detour = None;
+    }
+
+    /// A server gave an answer to a question that went this way, and a moment later none to one with EDNS over UDP:
+    /// it, or something before it, drops those. One that ever took EDNS is not to lose it by an accident.
+    pub fn took_detour(&mut self, server: SocketAddr, way: Way, now: Instant) {
+        let state = self.servers.entry(server).or_default();
+        if !state.takes_edns {
+            state.detour = Some((way, now + DETOUR));
+        }
+    }
+
+    /// How a server is asked.
+    pub fn way(&self, server: SocketAddr, now: Instant) -> Way {
+        match self.servers.get(&server).and_then(|state| state.detour) {
+            Some((way, until)) if now < until => way,
+            _ => Way::Edns,
+        }
+    }
+
+    /// How a server is asked whether it is there, one time after the other: where it is not known what it takes, in
+    /// every way.
+    pub fn ways_to_check(&self, server: SocketAddr, now: Instant) -> [Way; 3] {
+        let takes_edns = self.servers.get(&server).is_some_and(|state| state.takes_edns);
+        match self.way(server, now) {
+            Way::Edns if takes_edns => [Way::Edns; 3],
+            Way::Edns => [Way::Edns, Way::Plain, Way::Tcp],
+            Way::Plain => [Way::Plain, Way::Plain, Way::Edns],
+            Way::Tcp => [Way::Tcp, Way::Edns, Way::Plain],
+        }
     }
 
     /// How long an answer is waited for before another server is asked as well.

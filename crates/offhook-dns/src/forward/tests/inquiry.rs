@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::forward::{Change, Inquiry, Step, Upstreams};
+use crate::forward::{Change, Inquiry, Step, Upstreams, Way};
 
 /// What a server does with a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -358,8 +358,23 @@ fn a_flapping_server_never_keeps_anybody_from_the_other_one() {
 #[test]
 fn a_server_without_edns_is_asked_without_for_a_while() {
     let (mut upstreams, now) = (Upstreams::default(), Instant::now());
-    assert!(upstreams.takes_edns(address(0), now));
+    assert_eq!(upstreams.way(address(0), now), Way::Edns);
     upstreams.refused_edns(address(0), now);
-    assert!(!upstreams.takes_edns(address(0), now + Duration::from_secs(899)));
-    assert!(upstreams.takes_edns(address(0), now + Duration::from_secs(900)));
+    assert_eq!(upstreams.way(address(0), now + Duration::from_secs(899)), Way::Plain);
+    assert_eq!(upstreams.way(address(0), now + Duration::from_secs(900)), Way::Edns);
+}
+
+#[test]
+fn a_server_that_never_took_edns_is_looked_for_in_every_way_and_others_keep_it() {
+    let (mut upstreams, now) = (Upstreams::default(), Instant::now());
+    let ways = [Way::Edns, Way::Plain, Way::Tcp];
+    assert_eq!(upstreams.ways_to_check(address(0), now), ways);
+    upstreams.took_detour(address(0), Way::Tcp, now);
+    assert_eq!(upstreams.way(address(0), now), Way::Tcp);
+    assert!(ways.iter().all(|way| upstreams.ways_to_check(address(0), now).contains(way)));
+    upstreams.took_edns(address(0));
+    assert_eq!(upstreams.way(address(0), now), Way::Edns);
+    upstreams.took_detour(address(0), Way::Plain, now);
+    assert_eq!(upstreams.way(address(0), now), Way::Edns);
+    assert_eq!(upstreams.ways_to_check(address(0), now), [Way::Edns; 3]);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
-use offhook_dns::forward::{Answer, Query, Response, Trust};
+use offhook_dns::forward::{Answer, Query, Response, Trust, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
@@ -28,8 +28,7 @@ const FOREIGN: u32 = 16;
 /// How long an answer over TCP may take, from the beginning of the connection.
 const TCP: Duration = Duration::from_secs(3);
 
-/// A check sends so many questions, with this pause between them, and waits so long for an answer to any of them.
-const CHECK_TRIES: u32 = 3;
+/// A check sends questions with this pause between them, and waits so long for an answer to any of them.
 const CHECK_PAUSE: Duration = Duration::from_millis(400);
 const CHECK: Duration = Duration::from_millis(1500);
 
@@ -50,11 +49,11 @@ pub(super) async fn ask(
 ) -> Option<Answer> {
     let _socket = shared.sockets.acquire().await.ok()?;
     let asked = Instant::now();
-    let (patience, edns) = {
+    let (patience, way) = {
         let upstreams = lock(&shared.upstreams);
-        (upstreams.patience(server), upstreams.takes_edns(server, asked))
+        (upstreams.patience(server), upstreams.way(server, asked))
     };
-    let exchange = exchange(shared, server, question, edns);
+    let exchange = exchange(shared, server, question, way);
     tokio::pin!(exchange);
     let response = tokio::select! {
         response = &mut exchange => response,
@@ -121,23 +120,12 @@ pub(super) fn check(shared: &Arc<Shared>, server: SocketAddr, question: &Arc<Ask
     tokio::spawn(async move {
         let begun = Instant::now();
         let mut tries = JoinSet::new();
-        for number in 0..CHECK_TRIES {
+        let ways = lock(&shared.upstreams).ways_to_check(server, begun);
+        for (number, way) in (0..).zip(ways) {
             let (shared, question) = (Arc::clone(&shared), Arc::clone(&question));
             tries.spawn(async move {
                 sleep(CHECK_PAUSE * number).await;
-                let asked = Instant::now();
-                let Ask { check, trust, .. } = &*question;
-                let (check, edns) = {
-                    let upstreams = lock(&shared.upstreams);
-                    let check = upstreams.check_question(server, check);
-                    (check, upstreams.takes_edns(server, asked))
-                };
-                let response = over_udp(&shared, server, &check, trust, edns).await;
-                let now = Instant::now();
-                if response.is_ok() {
-                    shared.tell(lock(&shared.upstreams).answered(server, now - asked, now));
-                }
-                response.is_ok()
+                is_there(&shared, server, &question, way).await
             });
         }
         let any = async {
@@ -152,25 +140,77 @@ pub(super) fn check(shared: &Arc<Shared>, server: SocketAddr, question: &Arc<Ask
     });
 }
 
-/// Over UDP, without EDNS if need be, over TCP if need be.
+/// Whether a server answers what goes this way; if so, it may be how it is asked from now on.
+async fn is_there(shared: &Shared, server: SocketAddr, question: &Ask, way: Way) -> bool {
+    let Ask { check, trust, .. } = question;
+    let asked = Instant::now();
+    let check = lock(&shared.upstreams).check_question(server, check);
+    let answered = match way {
+        Way::Edns => over_edns(shared, server, &check, trust).await.is_ok(),
+        Way::Plain => over_udp(shared, server, &check, trust, false).await.is_ok(),
+        Way::Tcp => over_tcp(shared, server, &check, trust, false).await.is_ok(),
+    };
+    if !answered {
+        return false;
+    }
+    let now = Instant::now();
+    shared.tell(lock(&shared.upstreams).answered(server, now - asked, now));
+    let usual = lock(&shared.upstreams).way(server, now);
+    if way != Way::Edns && way != usual {
+        // It may have come back just now.
+        let again = timeout(CHECK_PAUSE, over_edns(shared, server, &check, trust)).await;
+        if !matches!(again, Ok(Ok(_))) {
+            lock(&shared.upstreams).took_detour(server, way, Instant::now());
+        }
+    }
+    true
+}
+
+/// The usual way if nothing else is known, without EDNS if need be, over TCP if need be.
 async fn exchange(
     shared: &Shared,
     server: SocketAddr,
     question: &Ask,
-    edns: bool,
+    way: Way,
 ) -> io::Result<Response> {
     let Ask { query, trust, .. } = question;
-    let mut edns = edns;
-    let mut response = over_udp(shared, server, query, trust, edns).await?;
+    let mut way = way;
+    let mut response = match way {
+        Way::Edns => over_edns(shared, server, query, trust).await?,
+        Way::Plain => over_udp(shared, server, query, trust, false).await?,
+        Way::Tcp => Response::Truncated,
+    };
     if response == Response::NoEdns {
-        lock(&shared.upstreams).refused_edns(server, Instant::now());
-        edns = false;
-        response = over_udp(shared, server, query, trust, edns).await?;
+        way = Way::Plain;
+        response = over_udp(shared, server, query, trust, false).await?;
     }
     if response == Response::Truncated {
-        shared.counters.count(Count::UpstreamTruncated);
-        let whole = timeout(TCP, over_tcp(shared, server, query, trust, edns)).await;
-        response = whole.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
+        if way != Way::Tcp {
+            shared.counters.count(Count::UpstreamTruncated);
+        }
+        response = over_tcp(shared, server, query, trust, way != Way::Plain).await?;
+    }
+    if response == Response::NoEdns {
+        response = over_tcp(shared, server, query, trust, false).await?;
+    }
+    Ok(response)
+}
+
+/// Over UDP with EDNS; what that says about the server is kept in mind.
+async fn over_edns(
+    shared: &Shared,
+    server: SocketAddr,
+    query: &Query,
+    trust: &Trust,
+) -> io::Result<Response> {
+    let response = over_udp(shared, server, query, trust, true).await?;
+    match response {
+        Response::NoEdns => lock(&shared.upstreams).refused_edns(server, Instant::now()),
+        Response::Answer(_) | Response::Failed(_) | Response::Referral => {
+            lock(&shared.upstreams).took_edns(server);
+        }
+        // Whoever guesses ids makes it that.
+        Response::Truncated | Response::Malformed | Response::Foreign => {}
     }
     Ok(response)
 }
@@ -210,15 +250,18 @@ async fn over_tcp(
     trust: &Trust,
     edns: bool,
 ) -> io::Result<Response> {
-    let mut stream = TcpStream::connect(server).await?;
-    let id = rand::random();
-    let message = query.encode(id, edns);
-    // A question is some hundred octets.
-    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
-    shared.counters.count(Count::UpstreamAsked);
-    stream.write_all(&framed).await?;
-    let length = stream.read_u16().await?;
-    let mut packet = vec![0; usize::from(length)];
-    stream.read_exact(&mut packet).await?;
-    Ok(query.read(id, edns, &packet, &shared.limits, &|name| trust.covers(name)))
+    let exchange = async {
+        let mut stream = TcpStream::connect(server).await?;
+        let id = rand::random();
+        let message = query.encode(id, edns);
+        // A question is some hundred octets.
+        let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+        shared.counters.count(Count::UpstreamAsked);
+        stream.write_all(&framed).await?;
+        let length = stream.read_u16().await?;
+        let mut packet = vec![0; usize::from(length)];
+        stream.read_exact(&mut packet).await?;
+        Ok(query.read(id, edns, &packet, &shared.limits, &|name| trust.covers(name)))
+    };
+    timeout(TCP, exchange).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }

@@ -228,6 +228,38 @@ async fn a_server_that_knows_no_edns_is_asked_without_from_then_on() {
 }
 
 #[tokio::test]
+async fn a_server_that_drops_edns_or_udp_is_asked_in_the_way_that_it_takes() {
+    let (plain, seen) = scripted(|_, asked| match asked.edns {
+        Some(_) => Vec::new(),
+        None => vec![wire(&good(asked, 60, 1))],
+    })
+    .await;
+    let (tcp, over_udp) = scripted(|_, _| Vec::new()).await;
+    let listener = TcpListener::bind(tcp).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let length = stream.read_u16().await.unwrap();
+            let mut message = vec![0; length.into()];
+            stream.read_exact(&mut message).await.unwrap();
+            let answer = wire(&good(&Message::from_vec(&message).unwrap(), 60, 2));
+            stream.write_u16(answer.len() as u16).await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    let server = Running::start(&site(&[("p.example", vec![plain]), ("t.example", vec![tcp])]));
+    let (first, second) =
+        (query("a.p.example.", RecordType::A), query("a.t.example.", RecordType::A));
+    let (first, second) = tokio::join!(server.udp(&first), server.udp(&second));
+    assert_eq!((last(&first), last(&second)), (vec![1], vec![2]));
+    // What it takes once to find out is not done again.
+    let (before, before_tcp) = (seen.count(), over_udp.count());
+    assert_eq!(last(&server.udp(&query("b.p.example.", RecordType::A)).await), [1]);
+    assert_eq!(last(&server.udp(&query("b.t.example.", RecordType::A)).await), [2]);
+    assert_eq!((seen.count() - before, over_udp.count() - before_tcp), (1, 0));
+}
+
+#[tokio::test]
 async fn garbage_and_contradictions_go_to_the_next_server_at_once() {
     let garbage = |asked: &Message| {
         let mut bytes = wire(&good(asked, 60, 66));
