@@ -7,7 +7,7 @@
 //! between is as if it had been acknowledged: nothing that anybody was told is ever lost. What became of it is written
 //! later: the lease with its times, or what the address was before.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use offhook_model::{Lease, LeaseWrite};
@@ -38,18 +38,20 @@ struct Written<F> {
 pub struct Ahead<F> {
     written: HashMap<Ipv4Addr, Written<F>>,
     untaken: usize,
+    /// Addresses whose outcome was told and did not get to the disk.
+    untold: BTreeSet<Ipv4Addr>,
 }
 
 impl<F> Default for Ahead<F> {
     fn default() -> Self {
-        Self { written: HashMap::new(), untaken: 0 }
+        Self { written: HashMap::new(), untaken: 0, untold: BTreeSet::new() }
     }
 }
 
 impl<F: Clone> Ahead<F> {
     /// Whether one more may be written.
     pub fn has_room(&self) -> bool {
-        self.untaken < UNTAKEN && self.written.len() < MOST
+        self.untaken < UNTAKEN && self.written.len() + self.untold.len() < MOST
     }
 
     /// Notes that a lease is being written.
@@ -65,11 +67,11 @@ impl<F: Clone> Ahead<F> {
     pub fn take(&mut self, writes: &[LeaseWrite]) -> Option<F> {
         let mut fate = None;
         for write in writes {
-            let (address, lease) = match write {
-                LeaseWrite::Put(lease) => (lease.address, Some(lease)),
-                LeaseWrite::Remove(address) => (*address, None),
+            let lease = match write {
+                LeaseWrite::Put(lease) => Some(lease),
+                LeaseWrite::Remove(_) => None,
             };
-            let Some(written) = self.written.get_mut(&address) else { continue };
+            let Some(written) = self.written.get_mut(&write.address()) else { continue };
             if !std::mem::replace(&mut written.taken, true) {
                 self.untaken -= 1;
                 let is_all = writes.len() == 1;
@@ -81,19 +83,26 @@ impl<F: Clone> Ahead<F> {
     }
 
     /// What is to be on disk now about addresses written ahead, as far as that is known; of `all`, when there will be
-    /// no other time. Each is told once.
+    /// no other time. Each is told once, unless that [failed](Self::untold).
     pub fn outcomes(&mut self, core: &Core, all: bool) -> Vec<LeaseWrite> {
-        let mut outcomes = Vec::new();
+        let is_known = |address| all || core.is_settled(address);
+        let mut known: Vec<_> = self.untold.extract_if(.., |address| is_known(*address)).collect();
         self.written.retain(|address, written| {
-            let is_known = all || core.is_settled(*address);
+            let is_known = is_known(*address);
             if is_known {
                 self.untaken -= usize::from(!written.taken);
-                let lease = core.lease_at(*address);
-                outcomes.push(lease.map_or(LeaseWrite::Remove(*address), LeaseWrite::Put));
+                known.push(*address);
             }
             !is_known
         });
-        outcomes
+        let outcome =
+            |address| core.lease_at(address).map_or(LeaseWrite::Remove(address), LeaseWrite::Put);
+        known.into_iter().map(outcome).collect()
+    }
+
+    /// Outcomes of these addresses did not get to the disk: they are told again.
+    pub fn untold(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+        self.untold.extend(addresses);
     }
 }
 

@@ -53,3 +53,13 @@ pub enum LeaseWrite {
     /// Forget the address.
     Remove(Ipv4Addr),
 }
+
+impl LeaseWrite {
+    /// Whose lease it is about.
+    pub fn address(&self) -> Ipv4Addr {
+        match self {
+            Self::Put(lease) => lease.address,
+            Self::Remove(address) => *address,
+        }
+    }
+}

@@ -122,6 +122,11 @@ fn an_offer_not_taken_is_undone_on_disk_when_it_is_nobodys_any_more() {
     write(&mut server.disk, &outcomes);
     assert_eq!(server.disk, before);
     assert_eq!(ahead.outcomes(&server.core, true), [], "each is told once");
+    ahead.untold(outcomes.iter().map(LeaseWrite::address));
+    let mut again = ahead.outcomes(&server.core, false);
+    again.sort_by_key(|write| outcomes.iter().position(|told| told == write));
+    assert_eq!(again, outcomes, "the disk was full");
+    assert_eq!(ahead.outcomes(&server.core, true), []);
 }
 
 #[test]

@@ -337,10 +337,7 @@ impl World {
         });
         let held = self.held.iter().filter(|(_, until)| **until > now).map(|(address, _)| *address);
         let writes = self.under_way.iter().flat_map(|(_, _, _, decision)| &decision.writes);
-        let changing = writes.map(|write| match write {
-            LeaseWrite::Put(lease) => lease.address,
-            LeaseWrite::Remove(address) => *address,
-        });
+        let changing = writes.map(LeaseWrite::address);
         let mut used: HashSet<_> = leased.map(|lease| lease.address).collect();
         used.extend(held.chain(changing));
         if self.rules == Rules::Shared && !self.was_here((client, link)) {

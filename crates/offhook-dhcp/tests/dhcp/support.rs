@@ -460,11 +460,7 @@ impl Server {
 /// What the store does with writes.
 pub(crate) fn write(disk: &mut Vec<Lease>, writes: &[LeaseWrite]) {
     for write in writes {
-        let address = match write {
-            LeaseWrite::Put(lease) => lease.address,
-            LeaseWrite::Remove(address) => *address,
-        };
-        disk.retain(|lease| lease.address != address);
+        disk.retain(|lease| lease.address != write.address());
         if let LeaseWrite::Put(lease) = write {
             disk.push(lease.clone());
         }

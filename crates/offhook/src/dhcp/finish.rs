@@ -1,5 +1,6 @@
 //! What waits for the disk, and what is done about it then.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +26,8 @@ pub(super) struct Job {
     ahead: Option<Fate>,
     /// How many of the batch's writes are its own.
     writes: usize,
+    /// They are outcomes of leases that were written ahead: to be told again should they be lost.
+    is_outcomes: bool,
 }
 
 impl Job {
@@ -36,6 +39,11 @@ impl Job {
     /// A lease that may be asked for.
     pub(super) fn ahead(fate: Fate) -> Self {
         Self { ahead: Some(fate), writes: 1, ..Self::default() }
+    }
+
+    /// What became of so many leases that were written ahead.
+    pub(super) fn outcomes(writes: usize) -> Self {
+        Self { writes, is_outcomes: true, ..Self::default() }
     }
 
     /// Something that nobody waits for.
@@ -87,7 +95,7 @@ pub(super) fn finish(
     mailbox: &Mailbox,
     names: &Feed,
 ) {
-    let Outcome { done, lost, wrote, true_now } =
+    let Outcome { done, lost, untold, wrote, true_now } =
         outcome(batch.tickets, batch.writes, batch.result.is_ok());
     let tickets = |pending: &[Pending]| pending.iter().map(|one| one.ticket).collect();
     match &batch.result {
@@ -98,7 +106,7 @@ pub(super) fn finish(
         Err(error) => journal.commit_failed(error, lost.len()),
     }
     if batch.result.is_err() || !lost.is_empty() {
-        mailbox.post(Mail::Failed(tickets(&lost)));
+        mailbox.post(Mail::Failed(tickets(&lost), untold));
     }
     let mut outbox = Vec::with_capacity(STEP);
     for done in done {
@@ -134,6 +142,8 @@ struct Outcome {
     done: Vec<Pending>,
     /// Not durable.
     lost: Vec<Pending>,
+    /// Addresses whose outcome is not.
+    untold: Vec<Ipv4Addr>,
     /// Whether there was anything to write.
     wrote: bool,
     /// The writes of those that are durable. What was written ahead is not true yet.
@@ -143,7 +153,7 @@ struct Outcome {
 fn outcome(jobs: Vec<Job>, writes: Vec<LeaseWrite>, is_durable: bool) -> Outcome {
     let mut outcome = Outcome::default();
     let mut writes = writes.into_iter();
-    for Job { mut change, ahead, writes: count } in jobs {
+    for Job { mut change, ahead, writes: count, is_outcomes } in jobs {
         outcome.wrote |= count > 0;
         let own = writes.by_ref().take(count);
         if let Some(fate) = ahead {
@@ -160,7 +170,11 @@ fn outcome(jobs: Vec<Job>, writes: Vec<LeaseWrite>, is_durable: bool) -> Outcome
             outcome.true_now.extend(before.into_iter().flat_map(|(_, writes)| writes));
             outcome.done.extend(change);
         } else {
-            own.for_each(drop);
+            let addresses = own.map(|write| write.address());
+            match is_outcomes {
+                true => outcome.untold.extend(addresses),
+                false => addresses.for_each(drop),
+            }
             outcome.lost.extend(change);
         }
     }
@@ -182,8 +196,6 @@ pub(super) fn send(ports: &Ports, journal: &Journal, outbox: &mut Outbox) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     fn write(n: u8) -> LeaseWrite {
@@ -276,10 +288,13 @@ mod tests {
         fate.seal();
         let jobs = vec![
             Job::change(pending(tickets[0], None), 1),
+            Job::own(1),
+            Job::outcomes(2),
             Job::change(pending(tickets[1], Some((fate, vec![write(1)]))), 0),
         ];
-        let outcome = outcome(jobs, vec![write(0)], false);
+        let outcome = outcome(jobs, (0..4).map(write).collect(), false);
         assert_eq!((told(&outcome.lost), outcome.done.len()), (tickets, 0));
         assert!(outcome.true_now.is_empty());
+        assert_eq!(outcome.untold, [2, 3].map(|n| write(n).address()));
     }
 }

@@ -47,8 +47,8 @@ const RECEIVES: usize = 1024;
 pub(super) enum Mail {
     /// These changes are on disk, and their replies are sent; whether some were written just now.
     Committed(Vec<Ticket>, bool),
-    /// These changes are not on disk, and were not answered.
-    Failed(Vec<Ticket>),
+    /// These changes are not on disk, and were not answered; nor are outcomes of these addresses.
+    Failed(Vec<Ticket>, Vec<Ipv4Addr>),
     /// Somebody wants to know something, or to change it.
     Question(Question),
     /// Serve another configuration of the site, if that takes no other sockets; else, what it would take.
@@ -235,8 +235,9 @@ impl Worker {
                         let _events = self.core.committed(ticket);
                     }
                 }
-                Ok(Mail::Failed(tickets)) => {
+                Ok(Mail::Failed(tickets, untold)) => {
                     self.storage_failed = true;
+                    self.ahead.untold(untold);
                     tickets.into_iter().for_each(|ticket| self.core.failed(ticket));
                 }
                 Ok(Mail::Question(question)) => {
@@ -431,8 +432,10 @@ impl Worker {
     fn tell_outcomes(&mut self, all: bool) {
         let outcomes = self.ahead.outcomes(&self.core, all);
         if !outcomes.is_empty() {
-            let count = outcomes.len();
-            let _ = self.writer.submit(outcomes, Job::own(count));
+            let addresses: Vec<_> = outcomes.iter().map(LeaseWrite::address).collect();
+            if self.writer.submit(outcomes, Job::outcomes(addresses.len())).is_err() {
+                self.ahead.untold(addresses);
+            }
         }
     }
 }

@@ -112,19 +112,12 @@ impl Waiting {
 /// Drops every change of an address that another one follows.
 fn latest(writes: &mut Vec<LeaseWrite>) {
     let last: HashMap<Ipv4Addr, usize> =
-        writes.iter().enumerate().map(|(place, write)| (address(write), place)).collect();
+        writes.iter().enumerate().map(|(place, write)| (write.address(), place)).collect();
     let mut place = 0;
     writes.retain(|write| {
         place += 1;
-        last.get(&address(write)) == Some(&(place - 1))
+        last.get(&write.address()) == Some(&(place - 1))
     });
-}
-
-fn address(write: &LeaseWrite) -> Ipv4Addr {
-    match write {
-        LeaseWrite::Put(lease) => lease.address,
-        LeaseWrite::Remove(address) => *address,
-    }
 }
 
 impl Names {
@@ -290,7 +283,7 @@ mod tests {
         }
         latest(&mut waiting.writes);
         assert_eq!(waiting.writes.len(), 10_000);
-        let order: Vec<_> = waiting.writes.iter().map(address).collect();
+        let order: Vec<_> = waiting.writes.iter().map(LeaseWrite::address).collect();
         let last = Ipv4Addr::from_bits((MANY as u32 - 1) % 10_000);
         assert_eq!(order.last(), Some(&last), "the latest stays the latest");
     }
