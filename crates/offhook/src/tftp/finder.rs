@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use offhook_model::Sha256;
 use offhook_net::Waker;
 use offhook_tftp::{NameError, Refusal, lookup};
 use tokio::runtime::Handle;
@@ -16,7 +17,7 @@ use tracing::{error, warn};
 
 use super::advice::CurrentFamilies;
 use super::digests::{Digests, Mismatch};
-use super::library::{Library, LibraryImage};
+use super::library::{Library, LibraryImage, unchanged};
 use super::root::{OpenedFile, Root};
 use super::session::printable;
 use super::throttle::Throttle;
@@ -27,6 +28,11 @@ use super::{Key, Settings};
 const LINES_PER_SECOND: u32 = 20;
 /// Files looked up at the same time: a thread each.
 const LOOKUPS: usize = 16;
+
+/// A file that was written to less than this ago is waited for.
+const QUIET: Duration = Duration::from_millis(100);
+/// ... but no longer than that.
+const COPIED: Duration = Duration::from_secs(5);
 
 /// Where files come from.
 pub(super) struct Finder {
@@ -199,10 +205,27 @@ impl Shared {
         self: &Arc<Self>,
         name: &[u8],
     ) -> Result<(Vec<u8>, LibraryImage), Missing> {
-        let _permit = self.lookups.acquire().await;
-        let (path, opened) = self.checked(name).await?;
-        let image = self.library.image(opened).await.map_err(Missing::Unreadable)?;
-        Ok((path, image))
+        let (deadline, mut has_waited) = (Instant::now() + COPIED, false);
+        loop {
+            let permit = self.lookups.acquire().await;
+            let (path, opened, expected) = self.opened(name).await?;
+            let young = match unchanged(&opened.file, opened.stamp) {
+                // One that is being emptied to be written anew still has its old time.
+                Ok(()) if opened.stamp.size == 0 && !has_waited => Some(QUIET),
+                Ok(()) => opened.stamp.age().and_then(|age| QUIET.checked_sub(age)),
+                Err(_) => Some(QUIET),
+            };
+            if let Some(rest) = young.filter(|_| Instant::now() < deadline) {
+                // It may be in the middle of being copied: what there is of it now would look like all of it.
+                drop((permit, opened));
+                has_waited = true;
+                tokio::time::sleep(rest).await;
+                continue;
+            }
+            self.check(&opened, expected).await?;
+            let image = self.library.image(opened).await.map_err(Missing::Unreadable)?;
+            return Ok((path, image));
+        }
     }
 
     /// What is not in the root, the provisioning server may have.
@@ -224,8 +247,17 @@ impl Shared {
         Ok((target.key, image.map_err(Missing::Upstream)?))
     }
 
-    /// A file that is what it should be, as far as anything says so.
-    async fn checked(self: &Arc<Self>, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
+    /// Whether a file is what it should be, as far as anything says so.
+    async fn checked(self: &Arc<Self>, name: &[u8]) -> Result<(), Missing> {
+        let (_, opened, expected) = self.opened(name).await?;
+        self.check(&opened, expected).await
+    }
+
+    /// A file, and what it should be, as far as anything says so.
+    async fn opened(
+        self: &Arc<Self>,
+        name: &[u8],
+    ) -> Result<(Vec<u8>, OpenedFile, Option<Sha256>), Missing> {
         let (shared, name) = (Arc::clone(self), Box::from(name));
         let find = move || {
             let root = shared.root()?;
@@ -233,13 +265,13 @@ impl Shared {
             let expected = shared.digests.expected(&root, &path).map_err(Missing::Unreadable)?;
             Ok((path, opened, expected))
         };
-        let (path, opened, expected) =
-            tokio::task::spawn_blocking(find).await.map_err(Missing::Task)??;
-        if let Some(expected) = expected {
-            let checked = self.digests.check(&opened, expected).await;
-            checked.map_err(Missing::Unreadable)?.map_err(Missing::Digest)?;
-        }
-        Ok((path, opened))
+        tokio::task::spawn_blocking(find).await.map_err(Missing::Task)?
+    }
+
+    async fn check(&self, opened: &OpenedFile, expected: Option<Sha256>) -> Result<(), Missing> {
+        let Some(expected) = expected else { return Ok(()) };
+        let checked = self.digests.check(opened, expected).await;
+        checked.map_err(Missing::Unreadable)?.map_err(Missing::Digest)
     }
 
     /// Says of every image that should be another, before the first phone asks for it.

@@ -25,6 +25,9 @@ const MAX_SHARED: u64 = 64 << 20;
 /// The most that is held in all.
 const MAX_TOTAL: u64 = 256 << 20;
 
+/// Octets at the end of a file that tell whether it was written anew or only went on.
+const TAIL: usize = 512;
+
 /// Octets read at a time: a huge page.
 const CHUNK: usize = 2 << 20;
 
@@ -46,6 +49,8 @@ pub(super) struct Contents {
     failed: OnceLock<io::ErrorKind>,
     /// Somebody waits for the next chunk.
     hungry: AtomicBool,
+    /// The file, if somebody may have been in the middle of writing it when it was opened.
+    fresh: OnceLock<File>,
 }
 
 /// The bytes one transfer sends.
@@ -73,7 +78,12 @@ impl Library {
         };
         let begin = || async {
             let all = Arc::clone(&contents);
-            let first = spawn_blocking(move || all.read(&opened, 0).map(|()| opened));
+            let first = spawn_blocking(move || {
+                if opened.stamp.is_fresh() {
+                    let _ = all.fresh.set(opened.file.try_clone()?);
+                }
+                all.read(&opened, 0).map(|()| opened)
+            });
             let (opened, rest, waker) = (first.await??, Arc::clone(&contents), self.waker.clone());
             if contents.chunks.len() > 1 {
                 spawn_blocking(move || rest.read_rest(&opened, waker.as_ref()));
@@ -111,7 +121,23 @@ impl Contents {
             begun: OnceCell::new(),
             failed: OnceLock::new(),
             hungry: AtomicBool::new(false),
+            fresh: OnceLock::new(),
         }
+    }
+
+    /// Whether these are not all bytes there were to be: the file was being copied when it was opened, and has more by
+    /// now after the very same end. One that was written anew since is another matter.
+    fn is_part(&self) -> bool {
+        let Some(file) = self.fresh.get() else { return false };
+        if !file.metadata().is_ok_and(|now| now.len() > self.size) {
+            return false;
+        }
+        let at = self.size.saturating_sub(TAIL as u64);
+        let (mut ours, mut theirs) = ([0; TAIL], [0; TAIL]);
+        let Ok(count) = self.read_at(at, &mut ours) else { return false };
+        let theirs = theirs.get_mut(..count).unwrap_or_default();
+        file.read_exact_at(theirs, at).is_ok()
+            && ours.get(..count).is_some_and(|ours| *ours == *theirs)
     }
 
     /// Reads a chunk; there is none in an empty file.
@@ -171,7 +197,14 @@ impl Image for LibraryImage {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Shared(contents) => contents.read_at(offset, into),
+            Self::Shared(contents) => {
+                let count = contents.read_at(offset, into)?;
+                // Without its last block no client takes it for complete.
+                match offset + count as u64 >= contents.size && contents.is_part() {
+                    true => Err(io::Error::other("it is being written: this was a part of it")),
+                    false => Ok(count),
+                }
+            }
             // Straight from the page cache, as a rule: not worth another thread.
             Self::Streamed(opened) => {
                 let count = opened.file.read_at(into, offset)?;
@@ -195,11 +228,48 @@ pub(super) fn unchanged(file: &File, stamp: Stamp) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use offhook_tftp::Tree;
     use tempfile::TempDir;
 
     use super::super::root::Root;
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_being_copied_is_not_sent_to_its_end_and_what_is_written_anew_is() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("f");
+        for size in [0, 10, CHUNK + 5] {
+            let whole: Vec<u8> = (0..size + 100).map(|at| (at % 251) as u8).collect();
+            let (library, mut byte) = (Library::default(), [0]);
+            let mut last = |image: &LibraryImage| {
+                let read = image.read_at((size as u64).saturating_sub(1), &mut byte);
+                read.map_err(|error| error.kind())
+            };
+            let open = || async {
+                std::fs::write(&path, whole.get(..size).unwrap()).unwrap();
+                // However long this takes.
+                let soon = SystemTime::now() + Duration::from_secs(60);
+                File::options().write(true).open(&path).unwrap().set_modified(soon).unwrap();
+                let opened = Root::open(directory.path()).unwrap().open(b"f").unwrap();
+                library.image(opened).await.unwrap()
+            };
+            let image = open().await;
+            while last(&image) == Err(io::ErrorKind::WouldBlock) {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(last(&image), Ok(size.min(1)), "as far as anybody knows this is all");
+            std::fs::write(&path, &whole).unwrap();
+            assert_eq!(last(&image), Err(io::ErrorKind::Other), "{size}: it goes on");
+            std::fs::write(&path, vec![255; size + 100]).unwrap();
+            if size > 0 {
+                assert_eq!(last(&image), Ok(1), "{size}: another one was written");
+            }
+            std::fs::write(&path, b"").unwrap();
+            assert_eq!(last(&image), Ok(size.min(1)), "{size}: another one is about to be");
+        }
+    }
 
     #[tokio::test]
     async fn what_loses_its_end_while_it_is_read_ends_in_an_error_and_is_read_anew_for_the_next() {

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -23,6 +23,8 @@ use offhook_tftp::{OpenError, Tree};
 const MAX_ENTRIES: usize = 100_000;
 /// How long ago the last change must be for the next one to have another time, seconds.
 const SETTLED: i64 = 2;
+/// The longest that a copy pauses between two writes, as a rule.
+const FRESH: Duration = Duration::from_millis(500);
 /// `openat2` asks to be called again while somebody renames directories.
 const ATTEMPTS: usize = 8;
 
@@ -65,6 +67,18 @@ impl Stamp {
     pub(super) fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         i64::try_from(now).is_ok_and(|now| self.changed.0 < now - SETTLED)
+    }
+
+    /// Whether it was written to so short a time ago that whoever did may not be done.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.age().is_none_or(|age| age < FRESH)
+    }
+
+    /// How long ago it was written to; none where clocks do not agree on that.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let (seconds, nanos) = self.modified;
+        let since = Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?);
+        SystemTime::now().duration_since(UNIX_EPOCH.checked_add(since)?).ok()
     }
 
     /// Whether the bytes of both are the same. Without `ctime`: a rename or a new link changes that and no byte.

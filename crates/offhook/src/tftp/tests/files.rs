@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 use super::super::library::{Library, LibraryImage};
 use super::super::root::{OpenedFile, Root};
+use super::{Client, Served, data};
 
 const INSIDE: &[u8] = b"inside";
 
@@ -261,4 +263,24 @@ async fn a_large_file_is_streamed_and_never_mixed_with_a_newer_one() {
     std::thread::sleep(std::time::Duration::from_millis(20));
     file.write_all(b"!").unwrap();
     assert!(image.read_at(0, &mut buffer).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_just_being_copied_is_waited_for() {
+    let server = Served::new();
+    // What came between the two writes may have taken longer than a copy pauses.
+    for attempt in 0..20 {
+        let (name, began) = (format!("{attempt}.img"), Instant::now());
+        server.put(&name, b"one");
+        let client = Client::new();
+        client.send(server.address, format!("\0\x01{name}\0octet\0").as_bytes());
+        server.put(&name, b"one and two");
+        let is_copy = began.elapsed() < Duration::from_millis(80);
+        let (answer, _) = client.receive();
+        if is_copy {
+            assert_eq!(answer, data(1, b"one and two"));
+            return;
+        }
+    }
+    panic!("this machine is too slow for any copy");
 }
