@@ -10,7 +10,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use offhook_model::{Lease, LeaseWrite};
+use offhook_model::{ClientId, Lease, LeaseWrite};
 
 use crate::Core;
 
@@ -37,6 +37,8 @@ struct Written<F> {
 #[derive(Debug)]
 pub struct Ahead<F> {
     written: HashMap<Ipv4Addr, Written<F>>,
+    /// Whose they are.
+    clients: HashMap<ClientId, Ipv4Addr>,
     untaken: usize,
     /// Addresses whose outcome was told and did not get to the disk.
     untold: BTreeSet<Ipv4Addr>,
@@ -44,7 +46,12 @@ pub struct Ahead<F> {
 
 impl<F> Default for Ahead<F> {
     fn default() -> Self {
-        Self { written: HashMap::new(), untaken: 0, untold: BTreeSet::new() }
+        Self {
+            written: HashMap::new(),
+            clients: HashMap::new(),
+            untaken: 0,
+            untold: BTreeSet::new(),
+        }
     }
 }
 
@@ -54,12 +61,23 @@ impl<F: Clone> Ahead<F> {
         self.untaken < UNTAKEN && self.written.len() + self.untold.len() < MOST
     }
 
-    /// Notes that a lease is being written.
-    pub fn note(&mut self, lease: Lease, fate: F) {
-        let before = self.written.insert(lease.address, Written { lease, fate, taken: false });
-        if before.is_none_or(|before| before.taken) {
+    /// Notes that a lease is to be written. False when it is not: of two that a client was only offered, perhaps in the
+    /// same millisecond, nobody could tell after a crash which one it took.
+    #[must_use]
+    pub fn note(&mut self, lease: Lease, fate: F) -> bool {
+        let (client, address) = (lease.client.clone(), lease.address);
+        if self.clients.get(&client).is_some_and(|other| *other != address) {
+            return false;
+        }
+        let before = self.written.insert(address, Written { lease, fate, taken: false });
+        if before.as_ref().is_none_or(|before| before.taken) {
             self.untaken += 1;
         }
+        if let Some(before) = before {
+            self.clients.remove(&before.lease.client);
+        }
+        self.clients.insert(client, address);
+        true
     }
 
     /// To be told of the writes of every decision, before they are made. When they are nothing but a lease that was
@@ -91,6 +109,7 @@ impl<F: Clone> Ahead<F> {
             let is_known = is_known(*address);
             if is_known {
                 self.untaken -= usize::from(!written.taken);
+                self.clients.remove(&written.lease.client);
                 known.push(*address);
             }
             !is_known

@@ -112,9 +112,13 @@ pub(crate) struct Table {
 impl Table {
     /// Takes over leases from the store, whose times are `now`'s as far as they can be right.
     ///
-    /// Should one client hold several addresses in one scope, the latest counts and the others are as if released.
+    /// Should one client hold several addresses in one scope, the latest counts and the others are forgotten, on disk
+    /// too: the clock that dated them may be found to have been wrong, and then it is not to be seen which one was first.
     pub(crate) fn new(site: &Site, subnets: &Subnets, mut leases: Vec<Lease>, now: Time) -> Self {
-        leases.sort_unstable_by_key(|lease| (lease.since, lease.address));
+        // What was given back when something else was granted is not what counts.
+        leases.sort_unstable_by_key(|lease| {
+            (lease.since, lease.state == LeaseState::Bound, lease.address)
+        });
         let mut table = Self {
             names: Names::default(),
             entries: Directory::with_capacity(leases.len()),
@@ -157,7 +161,9 @@ impl Table {
         }
         self.offers = Offers::new(site.dhcp.offer_hold);
         let mut entries: Vec<_> = self.entries.drain().collect();
-        entries.sort_unstable_by_key(|entry| (entry.since, entry.address));
+        entries.sort_unstable_by_key(|entry| {
+            (entry.since, entry.state == LeaseState::Bound, entry.address)
+        });
         self.entries = Directory::with_capacity(entries.len());
         self.hop = Hop::new(site);
         for mut entry in entries {
@@ -190,12 +196,9 @@ impl Table {
             return;
         }
         let older = self.entries.of(entry.record.key(entry.scope)).map(|older| older.address);
-        if let Some(address) = older.filter(|address| *address != entry.address)
-            && let Some(mut older) = self.remove(address)
-        {
-            older.state = LeaseState::Released;
-            older.expires = older.expires.min(entry.since);
-            self.insert(older);
+        if let Some(address) = older.filter(|address| *address != entry.address) {
+            self.remove(address);
+            self.rewrite.before_others(address);
         }
     }
 

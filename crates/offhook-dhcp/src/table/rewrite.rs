@@ -14,9 +14,19 @@ use crate::Ticket;
 pub(super) struct Rewrite {
     /// The slot of the table to go on from; `None` when all have been seen.
     next: Option<usize>,
+    /// Those that come before all others: a crash in between is not to leave them.
+    first: Vec<Ipv4Addr>,
     /// Single ones.
     rest: HashSet<Ipv4Addr>,
-    under_way: Option<(Ticket, Vec<Ipv4Addr>)>,
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    ticket: Ticket,
+    addresses: Vec<Ipv4Addr>,
+    /// They come before all others.
+    is_first: bool,
 }
 
 impl Rewrite {
@@ -29,13 +39,22 @@ impl Rewrite {
         self.rest.insert(address);
     }
 
+    /// One that is to be written before all others. Only at a start, when nothing is changing.
+    pub(super) fn before_others(&mut self, address: Ipv4Addr) {
+        self.rest.remove(&address);
+        self.first.push(address);
+    }
+
     /// Takes note of what became of some of them; false when the ticket is of something else.
     pub(super) fn settled(&mut self, ticket: Ticket, is_durable: bool) -> bool {
-        let Some((_, addresses)) = self.under_way.take_if(|(own, _)| *own == ticket) else {
+        let Some(under_way) = self.under_way.take_if(|under_way| under_way.ticket == ticket) else {
             return false;
         };
-        if !is_durable {
-            self.rest.extend(addresses);
+        let UnderWay { addresses, is_first, .. } = under_way;
+        match is_first {
+            _ if is_durable => {}
+            true => self.first.extend(addresses),
+            false => self.rest.extend(addresses),
         }
         true
     }
@@ -47,7 +66,12 @@ impl Table {
         if self.rewrite.under_way.is_some() {
             return None;
         }
-        let mut addresses: Vec<Ipv4Addr> = Vec::new();
+        let is_changing = |address: &Ipv4Addr| self.pending.is_changing(*address);
+        let first = self.rewrite.first.len().min(limit);
+        let mut addresses: Vec<_> = self.rewrite.first.drain(..first).collect();
+        // Whoever has one of them by now has it written.
+        addresses.retain(|address| !is_changing(address));
+        let is_first = !addresses.is_empty();
         while addresses.is_empty()
             && let Some(from) = self.rewrite.next
         {
@@ -77,7 +101,7 @@ impl Table {
             return None;
         }
         let ticket = self.pending.number();
-        self.rewrite.under_way = Some((ticket, addresses));
+        self.rewrite.under_way = Some(UnderWay { ticket, addresses, is_first });
         Some((ticket, writes))
     }
 }

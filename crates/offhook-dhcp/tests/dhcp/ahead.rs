@@ -38,7 +38,7 @@ fn it_covers_an_ack_at_the_last_moment_that_the_offer_is_held() {
     let mut server = Server::lab();
     let mut ahead = Ahead::default();
     let (offered, foreseen) = offer(&mut server, &Message::discover(mac(1)));
-    ahead.note(foreseen.unwrap(), "fate");
+    assert!(ahead.note(foreseen.unwrap(), "fate"));
     server.wait(server.site.dhcp.offer_hold.as_secs());
     let decision = server.decide(ON_VOICE, &select(1, offered).bytes());
     assert_eq!(ahead.take(&decision.writes), Some("fate"));
@@ -56,7 +56,7 @@ fn a_lease_written_ahead_ends_on_disk_as_acknowledged_as_soon_as_that_is_settled
         let mut ahead = Ahead::default();
         let (offered, foreseen) = offer(&mut server, &Message::discover(mac(n)));
         let foreseen = foreseen.unwrap();
-        ahead.note(foreseen.clone(), ());
+        assert!(ahead.note(foreseen.clone(), ()));
         server.wait(pause);
         let decision = server.decide(ON_VOICE, &select(n, offered).bytes());
         assert!(ahead.take(&decision.writes).is_some());
@@ -87,7 +87,7 @@ fn a_lease_that_is_not_the_one_written_ahead_is_written_itself() {
     for (n, change) in (1..).zip(other) {
         let mut ahead = Ahead::default();
         let (offered, foreseen) = offer(&mut server, &Message::discover(mac(n)));
-        ahead.note(foreseen.unwrap(), ());
+        assert!(ahead.note(foreseen.unwrap(), ()));
         let decision = server.decide(ON_VOICE, &change(select(n, offered)).bytes());
         assert_eq!(ahead.take(&decision.writes), None, "{:?}", decision.writes);
         server.commit(&decision);
@@ -112,7 +112,7 @@ fn an_offer_not_taken_is_undone_on_disk_when_it_is_nobodys_any_more() {
         let (_, foreseen) = offer(&mut server, &discover);
         let lease = foreseen.unwrap();
         write(&mut server.disk, &[LeaseWrite::Put(lease.clone())]);
-        ahead.note(lease, ());
+        assert!(ahead.note(lease, ()));
     }
     assert_eq!(ahead.outcomes(&server.core, false), [], "they are on offer yet");
     server.wait(server.site.dhcp.offer_hold.as_secs() + 1);
@@ -159,7 +159,7 @@ fn those_who_take_nothing_have_no_more_than_a_few_written() {
         let (_, foreseen) = offer(&mut server, &Message::discover(mac(n)));
         if ahead.has_room() {
             written += 1;
-            ahead.note(foreseen.unwrap(), ());
+            assert!(ahead.note(foreseen.unwrap(), ()));
         }
     }
     assert_eq!(written, 8);
@@ -205,4 +205,25 @@ fn what_would_be_missed_is_not_written_before_it_is_taken() {
     assert!(offer(&mut server, &Message::discover(mac(9)), 64).is_some());
     server.lease(ON_VOICE, &Message::discover(mac(1)));
     assert!(offer(&mut server, &Message::discover(mac(1)), 64).is_some());
+}
+
+#[test]
+fn of_one_client_no_second_lease_is_written_ahead() {
+    let mut server = Server::lab();
+    let mut ahead = Ahead::default();
+    let wish = |last| Message::discover(mac(1)).with(50, [10, 250, 1, last]);
+    let (first, foreseen) = offer(&mut server, &wish(30));
+    assert!(ahead.note(foreseen.clone().unwrap(), ()));
+    assert!(ahead.note(foreseen.unwrap(), ()), "the same once more");
+    // It goes to another server, and comes back.
+    let elsewhere = Message::request(mac(1)).with(50, first.octets()).with(54, [10, 250, 1, 9]);
+    assert!(server.send(ON_VOICE, &elsewhere).is_err());
+    let (second, foreseen) = offer(&mut server, &wish(31));
+    assert_ne!(first, second);
+    assert!(!ahead.note(foreseen.clone().unwrap(), ()));
+    let other = offer(&mut server, &Message::discover(mac(2))).1;
+    assert!(ahead.note(other.unwrap(), ()));
+    // Once the disk has been told that the first is nobody's it may.
+    assert_eq!(ahead.outcomes(&server.core, false), [LeaseWrite::Remove(first)]);
+    assert!(ahead.note(foreseen.unwrap(), ()));
 }

@@ -282,3 +282,35 @@ fn a_lease_that_changes_while_all_are_written_again_is_written_last() {
     server.core.committed(ticket);
     assert_eq!(server.core.rewrite(10), None);
 }
+
+#[test]
+fn what_a_crash_has_left_a_client_beside_its_lease_never_takes_its_place() {
+    for others in [[21, 22], [22, 21]] {
+        for written in 0..=3 {
+            let mut server = Server::lab();
+            let address = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+            let own = server.disk[0].clone();
+            // Both were offered and written before; the higher of them has the higher number as well.
+            for (earlier, last) in (1..).zip(others) {
+                let since = Time::from_millis(own.since.as_millis() - earlier);
+                let address = std::net::Ipv4Addr::new(10, 250, 1, last);
+                server.disk.push(offhook_model::Lease { address, since, ..own.clone() });
+            }
+            server.disk.sort_by_key(|lease| lease.address);
+            // The clock is set back while the server is away, and that has not been written down when it goes again.
+            let wall = Time::from_secs(server.now.as_secs() - 10 * HOUR);
+            server.restart_at(wall);
+            for _ in 0..written {
+                if let Some((ticket, writes)) = server.core.rewrite(1) {
+                    write(&mut server.disk, &writes);
+                    server.core.committed(ticket);
+                }
+            }
+            server.restart_at(wall);
+            let wish = Message::discover(mac(2)).with(50, address.octets());
+            assert_ne!(server.reply(ON_VOICE, &wish).yiaddr(), address, "{others:?} {written}");
+            let reboot = Message::request(mac(1)).with(50, address.octets());
+            assert_eq!(server.reply(ON_VOICE, &reboot).message_type(), 5, "{others:?} {written}");
+        }
+    }
+}

@@ -294,7 +294,8 @@ impl World {
                 self.offers.insert(who, (offered, until));
                 // From who has it, it is not taken back.
                 let own = self.server.core.lease_at(offered);
-                let has_it = own.is_some_and(|lease| lease.is_live(self.server.wall()));
+                let has_it = own.is_some_and(|lease| lease.is_live(self.server.wall()))
+                    || self.changing().any(|address| address == offered);
                 let hold = if has_it { Duration::from_secs(30) } else { CLAIM };
                 self.held.insert(offered, self.server.now + hold);
             }
@@ -328,6 +329,13 @@ impl World {
         })
     }
 
+    /// The addresses that decisions under way are about. What was written ahead is not among their writes.
+    fn changing(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.under_way.iter().flat_map(|(_, _, _, decision)| {
+            decision.writes.iter().map(LeaseWrite::address).chain(decision.trace.address)
+        })
+    }
+
     /// "Full" is true only when every address that the client may have is somebody's.
     fn assert_full(&self, (client, link): Who) {
         let now = self.server.now;
@@ -336,10 +344,8 @@ impl World {
             lease.is_live(wall) || lease.state == LeaseState::Declined && wall < lease.expires
         });
         let held = self.held.iter().filter(|(_, until)| **until > now).map(|(address, _)| *address);
-        let writes = self.under_way.iter().flat_map(|(_, _, _, decision)| &decision.writes);
-        let changing = writes.map(LeaseWrite::address);
         let mut used: HashSet<_> = leased.map(|lease| lease.address).collect();
-        used.extend(held.chain(changing));
+        used.extend(held.chain(self.changing()));
         if self.rules == Rules::Shared && !self.was_here((client, link)) {
             // What was offered to one that is known is not for one that is not, taken up or not.
             used.extend(self.server.core.offered());
@@ -358,8 +364,9 @@ impl World {
             return;
         }
         let Some(lease) = self.server.foresee(link, discover, offered) else { return };
-        write(&mut self.server.disk, &[LeaseWrite::Put(lease.clone())]);
-        self.ahead.note(lease, ());
+        if self.ahead.note(lease.clone(), ()) {
+            write(&mut self.server.disk, &[LeaseWrite::Put(lease)]);
+        }
     }
 
     /// What became of it is written: once a second, and of `all` when the clock was set.

@@ -423,9 +423,10 @@ impl Worker {
         let Some(lease) = self.core.foresee(now, arrival, discover, offered, SPARE) else { return };
         let write = vec![LeaseWrite::Put(lease.clone())];
         let fate = Fate::default();
-        self.ahead.note(lease, fate.clone());
-        // Should there be no room for it, its fate is never sealed.
-        let _ = self.writer.submit(write, Job::ahead(fate));
+        if self.ahead.note(lease, fate.clone()) {
+            // Should there be no room for it, its fate is never sealed.
+            let _ = self.writer.submit(write, Job::ahead(fate));
+        }
     }
 
     /// Writes what became of leases that were written ahead, as far as it is known; of `all` when nothing more will be.
