@@ -182,7 +182,7 @@ impl Link {
         let mut fate = self.fates.next().unwrap_or_else(|| vec![1]);
         if port == 0 && !self.echoes_requests {
             fate.truncate(1);
-            fate.iter_mut().for_each(|delay| *delay %= 100);
+            fate.fill(0);
         }
         for delay in fate {
             self.sent += 1;
