@@ -308,7 +308,8 @@ impl Core {
     }
 
     /// Takes over a new configuration. Leases and changes on their way to the store are kept; where addresses are
-    /// given out differently, offers are forgotten.
+    /// given out differently, offers are forgotten. What was to wait for a probe is not to be resumed: it was decided by
+    /// the configuration before.
     pub fn set_site(&mut self, site: Arc<Site>, links: Vec<Link>, _now: Time) {
         self.setup = Setup::new(site, links, self.setup.names.take());
         self.table.set_site(&self.setup.site, &self.setup.subnets);

@@ -552,6 +552,7 @@ impl World {
                 self.server.core.set_site(site.clone(), links(), self.server.core_now());
                 self.server.site = site;
                 self.offers.clear();
+                self.waiting.clear();
             }
         }
         self.rewrite();

@@ -267,6 +267,8 @@ impl Worker {
         self.prober = Arc::new(Prober::open(&self.ports, &links, &site));
         self.journal.set_site(Arc::clone(&site));
         self.core.set_site(site, links, self.clock.now());
+        // What waits for a probe was decided by the configuration before: its client asks again.
+        self.waiting = Waiting::default();
         Ok(())
     }
 
