@@ -23,7 +23,7 @@ use super::Failure;
 
 /// What of the second after `interval` × `fall` the last time-out may take. The rest is for whoever asks, counts and
 /// publishes.
-const LAST_TIMEOUT: Duration = Duration::from_millis(950);
+const LAST_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// From an answer to the next probe of a server whose state is not known yet.
 const HURRY: Duration = Duration::from_millis(100);

@@ -133,10 +133,10 @@ fn what_is_late_delays_nothing_and_what_was_missed_is_not_made_up_for() {
 fn a_longer_timeout_has_probes_come_a_little_sooner() {
     for (interval, timeout, fall, period) in [
         (2000, 500, 3, 2000),
-        (2000, 950, 1, 2000),
-        (2000, 1000, 5, 1990),
-        (5000, 5000, 1, 950),
-        (10_000, 10_000, 3, 6983),
+        (2000, 800, 1, 2000),
+        (2000, 1000, 5, 1960),
+        (5000, 5000, 1, 800),
+        (10_000, 10_000, 3, 6933),
         (100, 100, 1, 100),
     ] {
         let health = Health {
