@@ -3,6 +3,8 @@
 //!
 //! A case is some 60 operations: `PROPTEST_CASES=17000` makes a million of them.
 
+mod operations;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use offhook_model::{LeaseState, LeaseWrite, Time};
 use proptest::prelude::*;
 
 use crate::support::*;
+use operations::{Clock, Op, Rules, op};
 
 const CLIENTS: u8 = 5;
 const POOL: [u8; 2] = [20, 23];
@@ -19,129 +22,11 @@ const LEASE: Duration = Duration::from_secs(600);
 /// How long an offer is safe; when addresses run short it is somebody else's after that.
 const CLAIM: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug)]
-enum Op {
-    Discover {
-        client: u8,
-        link: usize,
-        wish: Option<u8>,
-        /// The disk has nothing to do: what is offered is written ahead.
-        ahead: bool,
-    },
-    Select {
-        client: u8,
-        link: usize,
-    },
-    SelectOther {
-        client: u8,
-        link: usize,
-    },
-    InitReboot {
-        client: u8,
-        link: usize,
-        address: u8,
-    },
-    Renew {
-        client: u8,
-        link: usize,
-        address: u8,
-    },
-    Release {
-        client: u8,
-        link: usize,
-    },
-    Decline {
-        client: u8,
-        link: usize,
-    },
-    Wait(u16),
-    /// The store makes the oldest decision durable.
-    Commit,
-    /// The store cannot.
-    Fail,
-    /// SIGKILL: of the decisions under way, this many were written; no ACK left.
-    Crash(usize),
-    /// Somebody else answers for an address, if the server has asked.
-    InUse {
-        link: usize,
-        address: u8,
-    },
-    /// A new configuration.
-    Reload(Rules),
-    /// Somebody sets the wall clock, once all under way is durable.
-    Clock(Clock),
-    /// SIGKILL, and the wall clock is set while the server is away.
-    ClockAway(Clock),
-}
-
-/// What the wall clock is set to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Clock {
-    /// So many hours from what time it is.
-    Off(i64),
-    /// It has lost its battery.
-    Unset,
-}
-
-/// What a configuration says of the addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rules {
-    Plain,
-    /// An address is kept for client 0 in the voice scope.
-    Kept(u8),
-    /// The last address of each pool is for phones.
-    Divided,
-    /// Half of each pool is for clients that are known.
-    Shared,
-}
-
 /// The clients from this one on are phones, and say so.
 const PHONES: u8 = 3;
 
 fn from(client: u8, message: Message) -> Message {
     if client < PHONES { message } else { message.with(60, b"440HD") }
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let client = 0..CLIENTS;
-    let link = 0..2_usize;
-    let address = POOL[0]..=POOL[1];
-    let who = (client, link);
-    prop_oneof![
-        4 => (who.clone(), proptest::option::of(address.clone()), any::<bool>())
-            .prop_map(|((client, link), wish, ahead)| Op::Discover { client, link, wish, ahead }),
-        6 => who.clone().prop_map(|(client, link)| Op::Select { client, link }),
-        1 => who.clone().prop_map(|(client, link)| Op::SelectOther { client, link }),
-        2 => (who.clone(), address.clone())
-            .prop_map(|((client, link), address)| Op::InitReboot { client, link, address }),
-        2 => (who.clone(), address.clone())
-            .prop_map(|((client, link), address)| Op::Renew { client, link, address }),
-        1 => who.clone().prop_map(|(client, link)| Op::Release { client, link }),
-        1 => who.prop_map(|(client, link)| Op::Decline { client, link }),
-        2 => prop_oneof![0..30_u16, 0..900_u16, Just(u16::MAX)].prop_map(Op::Wait),
-        6 => Just(Op::Commit),
-        1 => Just(Op::Fail),
-        1 => (0..4_usize).prop_map(Op::Crash),
-        1 => (0..2_usize, address.clone())
-            .prop_map(|(link, address)| Op::InUse { link, address }),
-        1 => prop_oneof![
-            Just(Rules::Plain),
-            address.prop_map(Rules::Kept),
-            Just(Rules::Divided),
-            Just(Rules::Shared),
-        ]
-        .prop_map(Op::Reload),
-        1 => clock().prop_map(Op::Clock),
-        1 => clock().prop_map(Op::ClockAway),
-    ]
-}
-
-fn clock() -> impl Strategy<Value = Clock> {
-    const YEAR: i64 = 365 * 24;
-    prop_oneof![
-        prop::sample::select(vec![0, 10, -10, 1, -1, 20 * YEAR, -2 * YEAR]).prop_map(Clock::Off),
-        Just(Clock::Unset),
-    ]
 }
 
 fn small_site() -> offhook_model::Site {
