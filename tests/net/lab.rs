@@ -138,6 +138,17 @@ impl Server {
         }
     }
 
+    /// Waits until so many lines hold this.
+    pub(crate) fn wait_for_lines(&self, part: &str, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.log.0.lock().unwrap();
+        while lines.iter().filter(|line| line.contains(part)).count() < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "not {count} times {part:?} in:\n{}", lines.join("\n"));
+            lines = self.log.1.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
     /// Every line logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.0.lock().unwrap().join("\n")

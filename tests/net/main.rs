@@ -38,6 +38,7 @@ mod storm;
 mod tftp;
 mod tftp_crowd;
 mod tftp_images;
+mod tftp_reload;
 mod tftp_settings;
 mod udhcpc;
 mod upstream;

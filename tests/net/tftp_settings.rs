@@ -38,7 +38,7 @@ pub(crate) fn exchange(client: &Netns, datagrams: &[&[u8]]) -> Vec<Vec<u8>> {
     })
 }
 
-fn status(lab: &Lab) -> Value {
+pub(crate) fn status(lab: &Lab) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
     let text = run(command.args(["status", "--format", "json", "--state"]).arg(lab.state()));
     serde_json::from_str(&text).unwrap()

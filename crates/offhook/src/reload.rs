@@ -4,15 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use offhook_config::{Loaded, offset_at};
-use offhook_model::{Origin, Site};
+use offhook_model::{Origin, Site, Tftp};
 use tracing::{error, info};
 
 use crate::clock::wall;
-use crate::dhcp;
+use crate::{dhcp, tftp};
 
 /// Reads `file` and has it served. What is served afterwards: the new site, or the one from before when the file has
 /// an error or says something that takes a restart.
-pub(crate) async fn reload(file: &Path, before: Arc<Site>, dhcp: &dhcp::Handle) -> Arc<Site> {
+pub(crate) async fn reload(
+    file: &Path,
+    before: Arc<Site>,
+    dhcp: &dhcp::Handle,
+    tftp: Option<&tftp::Running>,
+) -> Arc<Site> {
     let path = file.to_owned();
     let Ok(loaded) = tokio::task::spawn_blocking(move || offhook_config::load(&path)).await else {
         error!("reading the configuration failed: the one from before stays in force");
@@ -29,8 +34,13 @@ pub(crate) async fn reload(file: &Path, before: Arc<Site>, dhcp: &dhcp::Handle) 
         refuse(&fixed.join(", "));
         return before;
     }
+    // Whatever may fail comes first; what is prepared changes nothing yet.
+    let files = tftp.and_then(|tftp| Some((tftp, tftp.prepare(&site)?)));
     match dhcp.reload(Arc::clone(&site)).await {
         Ok(Ok(())) => {
+            if let Some((tftp, prepared)) = files {
+                tftp.commit(prepared);
+            }
             let (scopes, phones) = (site.scopes.len(), site.phones.len());
             info!(site = %site.name, scopes, phones, "configuration taken over");
             site
@@ -89,7 +99,7 @@ fn refuse(changed: &str) {
     );
 }
 
-/// What two configurations say differently that DNS and TFTP go by: they do not change it while they run.
+/// What two configurations say differently that DNS and TFTP's socket go by: they do not change it while they run.
 fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
     // Whatever is added to a site, it is decided here whether DNS or TFTP goes by it.
     let Site {
@@ -111,10 +121,15 @@ fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
     let other = without_origins(other);
     let subnets =
         |site: &Site| -> Vec<_> { site.scopes.iter().map(|scope| scope.subnet).collect() };
+    let listens_alike = |(one, other): (&Tftp, &Tftp)| one.listen == other.listen;
+    let upstream = |tftp: &Option<Tftp>| tftp.as_ref().and_then(|tftp| tftp.upstream.clone());
     let parts = [
         ("the zone", *zone == other.zone),
         ("[dns]", *dns == other.dns),
-        ("[tftp]", *tftp == other.tftp),
+        ("[tftp] where there was none", tftp.is_some() || other.tftp.is_none()),
+        ("[tftp] that is no more", tftp.is_none() || other.tftp.is_some()),
+        ("listen in [tftp]", tftp.as_ref().zip(other.tftp.as_ref()).is_none_or(listens_alike)),
+        ("upstream in [tftp]", upstream(tftp) == upstream(&other.tftp)),
         ("[[host]]", *hosts == other.hosts),
         ("[switchover]", *switchovers == other.switchovers),
         ("[[proxy]]", *proxies == other.proxies),
@@ -161,10 +176,38 @@ mod tests {
     }
 
     #[test]
-    fn what_dns_and_tftp_go_by_takes_one() {
+    fn what_tftp_goes_by_takes_none_but_for_its_socket() {
+        let root = "root = \"firmware\"";
+        let sum = "0".repeat(64);
+        for keys in [
+            "root = \"images\"".to_owned(),
+            format!(
+                "{root}\nallow = \"10.0.0.0/8\"\ntransfers = 7\nblock_size = 512\nfragment = true"
+            ),
+            format!("{root}\nimages = {{ \"440hd.img\" = \"{sum}\" }}"),
+        ] {
+            let other = LAB.replace(root, &keys);
+            assert_ne!(site(&other).tftp, site(LAB).tftp, "{keys}");
+            assert_eq!(takes_a_restart(&site(LAB), &site(&other)), [""; 0], "{keys}");
+        }
+        let table =
+            format!("[tftp]\nlisten = \"10.0.0.11\"                     # option 66\n{root}");
+        let without = LAB.replace(&table, "");
+        assert!(site(&without).tftp.is_none());
+        let elsewhere = LAB.replace(&table, &table.replace("10.0.0.11", "10.0.0.12"));
+        for (one, other, part) in [
+            (LAB, &*without, "[tftp] that is no more"),
+            (&without, LAB, "[tftp] where there was none"),
+            (LAB, &elsewhere, "listen in [tftp]"),
+        ] {
+            assert_eq!(takes_a_restart(&site(one), &site(other)), [part]);
+        }
+    }
+
+    #[test]
+    fn what_dns_goes_by_takes_one() {
         for (from, to, part) in [
             ("10.250.1.152", "10.250.1.153", "[[host]]"),
-            ("root = \"firmware\"", "root = \"images\"", "[tftp]"),
             ("port = 8088", "port = 8089", "[switchover]"),
             ("forward = {", "ttl = 60\nforward = {", "[dns]"),
         ] {

@@ -164,10 +164,7 @@ impl Opened {
                 _ = hangups.recv() => {
                     notify(sd_notify::NotifyState::Reloading);
                     // Whoever else is to go by it from then on is told here.
-                    site = reload::reload(file, site, &dhcp.handle()).await;
-                    if let Some(files) = &files {
-                        files.reload(&site);
-                    }
+                    site = reload::reload(file, site, &dhcp.handle(), files.as_ref()).await;
                     notify(sd_notify::NotifyState::Ready);
                     // It may have changed while the file was read.
                     offset = None;

@@ -166,7 +166,7 @@ impl Site {
 }
 
 /// A phone in the middle of a transfer, in lock step with blocks of 1,024.
-struct Phone {
+pub(crate) struct Phone {
     socket: UdpSocket,
     to: SocketAddr,
     request: Vec<u8>,
@@ -176,11 +176,11 @@ struct Phone {
     is_over: bool,
 }
 
-type Refused = (u16, String);
+pub(crate) type Refused = (u16, String);
 
 impl Phone {
     /// Asks, and waits for nothing.
-    fn ask(name: &str) -> Self {
+    pub(crate) fn ask(name: &str) -> Self {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let request = format!("\0\x01{name}\0octet\0blksize\x001024\0tsize\x000\0").into_bytes();
@@ -189,8 +189,13 @@ impl Phone {
         Self { socket, to, request, got: Vec::new(), size: None, next: 0, is_over: false }
     }
 
+    /// Repeats nothing before that.
+    pub(crate) fn is_patient(&self, patience: Duration) {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
+    }
+
     /// Goes on until it has so many octets, or all, or was refused.
-    fn until(&mut self, octets: usize) -> Result<(), Refused> {
+    pub(crate) fn until(&mut self, octets: usize) -> Result<(), Refused> {
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 2000];
         while !self.is_over && self.got.len() < octets {
@@ -237,18 +242,18 @@ impl Phone {
         self.socket.send_to(&[0, 4, high, low], self.to)
     }
 
-    fn all(mut self) -> Result<Vec<u8>, Refused> {
+    pub(crate) fn all(mut self) -> Result<Vec<u8>, Refused> {
         self.until(usize::MAX)?;
         assert!(self.size.is_none_or(|size| size == self.got.len()), "another size than told");
         Ok(self.got)
     }
 }
 
-fn fetch(phone: &Netns, name: &str) -> Result<Vec<u8>, Refused> {
+pub(crate) fn fetch(phone: &Netns, name: &str) -> Result<Vec<u8>, Refused> {
     phone.enter(|| Phone::ask(name).all())
 }
 
-fn assert_same(got: Result<Vec<u8>, Refused>, expected: &[u8]) {
+pub(crate) fn assert_same(got: Result<Vec<u8>, Refused>, expected: &[u8]) {
     let got = got.unwrap_or_else(|refused| panic!("refused: {refused:?}"));
     assert_eq!(got.len(), expected.len());
     assert!(got == expected, "other bytes");
@@ -258,7 +263,7 @@ fn refused(code: u16, text: &str) -> Result<Vec<u8>, Refused> {
     Err((code, text.to_owned()))
 }
 
-fn digest(content: &[u8]) -> String {
+pub(crate) fn digest(content: &[u8]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), content).unwrap();
     run(Command::new("sha256sum").arg(file.path())).split(' ').next().unwrap().to_owned()

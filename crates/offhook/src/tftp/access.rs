@@ -18,7 +18,22 @@ pub(crate) struct Access {
     networks: Vec<IpNetwork>,
     /// Whether the networks that the listener's address is in are among them.
     near: bool,
-    own: Option<(Instant, Vec<(Ipv4Addr, u8)>)>,
+}
+
+/// The addresses of this machine, as they were a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct Own(Option<(Instant, Vec<(Ipv4Addr, u8)>)>);
+
+impl Own {
+    /// Asked only about who is in none of the networks.
+    fn addresses(&mut self, now: Instant) -> &[(Ipv4Addr, u8)] {
+        let fresh = |(at, _): &(Instant, _)| now.saturating_duration_since(*at) < FRESH;
+        if !self.0.as_ref().is_some_and(fresh) {
+            let all = interfaces().unwrap_or_default();
+            self.0 = Some((now, all.into_iter().flat_map(|it| it.addresses).collect()));
+        }
+        self.0.as_ref().map_or(&[], |(_, own)| own)
+    }
 }
 
 impl Access {
@@ -34,11 +49,11 @@ impl Access {
             });
             scopes.chain(hosts).collect()
         });
-        Self { networks, near, own: None }
+        Self { networks, near }
     }
 
     /// Whether a request from `peer` that was sent to `local` is to be answered.
-    pub(super) fn allows(&mut self, peer: IpAddr, local: IpAddr, now: Instant) -> bool {
+    pub(super) fn allows(&self, peer: IpAddr, local: IpAddr, own: &mut Own, now: Instant) -> bool {
         let (peer, local) = (peer.to_canonical(), local.to_canonical());
         if peer.is_loopback()
             || peer == local
@@ -49,7 +64,7 @@ impl Access {
         match (peer, local) {
             (IpAddr::V4(peer), IpAddr::V4(local)) => {
                 let near = self.near;
-                self.own(now).iter().any(|&(own, prefix)| {
+                own.addresses(now).iter().any(|&(own, prefix)| {
                     let network = Ipv4Network::new(own, prefix);
                     own == peer || near && own == local && network.is_ok_and(|it| it.contains(peer))
                 })
@@ -63,16 +78,6 @@ impl Access {
             _ => false,
         }
     }
-
-    /// The addresses of this machine. Asked only about who is in none of the networks.
-    fn own(&mut self, now: Instant) -> &[(Ipv4Addr, u8)] {
-        let fresh = |(at, _): &(Instant, _)| now.saturating_duration_since(*at) < FRESH;
-        if !self.own.as_ref().is_some_and(fresh) {
-            let all = interfaces().unwrap_or_default();
-            self.own = Some((now, all.into_iter().flat_map(|it| it.addresses).collect()));
-        }
-        self.own.as_ref().map_or(&[], |(_, own)| own)
-    }
 }
 
 #[cfg(test)]
@@ -81,36 +86,40 @@ mod tests {
 
     fn access(near: bool, networks: &[&str]) -> Access {
         let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-        let own = vec![("10.0.0.11".parse().unwrap(), 24), ("192.0.2.1".parse().unwrap(), 24)];
-        Access { networks, near, own: Some((Instant::now() + Duration::from_secs(60), own)) }
+        Access { networks, near }
     }
 
-    fn allowed(access: &mut Access, peer: &str) -> bool {
+    fn allowed_to(access: &Access, peer: &str, local: &str) -> bool {
+        let own = vec![("10.0.0.11".parse().unwrap(), 24), ("192.0.2.1".parse().unwrap(), 24)];
+        let mut own = Own(Some((Instant::now() + Duration::from_secs(60), own)));
+        access.allows(peer.parse().unwrap(), local.parse().unwrap(), &mut own, Instant::now())
+    }
+
+    fn allowed(access: &Access, peer: &str) -> bool {
         let local = if peer.contains(':') { "2001:db8::1" } else { "10.0.0.11" };
-        access.allows(peer.parse().unwrap(), local.parse().unwrap(), Instant::now())
+        allowed_to(access, peer, local)
     }
 
     #[test]
     fn what_is_stated_is_all_but_for_this_machine_itself() {
-        let mut access = access(false, &["10.9.0.0/16", "2001:db8:9::/64"]);
+        let access = access(false, &["10.9.0.0/16", "2001:db8:9::/64"]);
         for peer in ["10.9.255.1", "2001:db8:9::5", "127.0.0.2", "::1", "10.0.0.11", "192.0.2.1"] {
-            assert!(allowed(&mut access, peer), "{peer}");
+            assert!(allowed(&access, peer), "{peer}");
         }
         for peer in ["10.10.0.1", "10.0.0.12", "192.0.2.2", "2001:db8::5", "fe80::5"] {
-            assert!(!allowed(&mut access, peer), "{peer}");
+            assert!(!allowed(&access, peer), "{peer}");
         }
-        let mapped = "::ffff:10.9.0.1".parse().unwrap();
-        assert!(access.allows(mapped, "::ffff:10.0.0.11".parse().unwrap(), Instant::now()));
+        assert!(allowed_to(&access, "::ffff:10.9.0.1", "::ffff:10.0.0.11"));
     }
 
     #[test]
     fn by_default_the_networks_of_the_listener_are_allowed_and_no_other_of_this_machine() {
-        let mut access = access(true, &["10.9.0.0/16"]);
+        let access = access(true, &["10.9.0.0/16"]);
         for peer in ["10.9.0.1", "10.0.0.200", "2001:db8::5", "fe80::5"] {
-            assert!(allowed(&mut access, peer), "{peer}");
+            assert!(allowed(&access, peer), "{peer}");
         }
         for peer in ["192.0.2.2", "10.0.1.1", "2001:db8:0:1::5"] {
-            assert!(!allowed(&mut access, peer), "{peer}");
+            assert!(!allowed(&access, peer), "{peer}");
         }
     }
 }

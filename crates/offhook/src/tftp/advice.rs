@@ -1,9 +1,7 @@
 //! What a phone should have asked for, when it asked for what there is not.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use offhook_model::{Class, Evidence, Mac, PhoneKey, Site};
 use offhook_tftp::BootFiles;
 
@@ -24,9 +22,6 @@ pub(super) struct Families {
     provisioning: Option<String>,
     leases: Option<dhcp::Handle>,
 }
-
-/// The same, to be replaced while the server runs.
-pub(super) type CurrentFamilies = Arc<ArcSwap<Families>>;
 
 #[derive(Clone, Debug)]
 struct Family {
@@ -70,11 +65,6 @@ impl Families {
             provisioning: site.switchovers.iter().find_map(offhook_model::Switchover::url),
             leases,
         }
-    }
-
-    /// What another configuration says.
-    pub(super) fn renewed(&self, site: &Site) -> Self {
-        Self::new(site, self.leases.clone())
     }
 
     /// The files that option 67 names.

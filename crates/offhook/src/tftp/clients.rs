@@ -5,18 +5,17 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::Key;
 use super::session::{Session, Stage};
-use super::{Key, Settings};
+use super::settings::Settings;
 
 /// Everybody who is being served.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Clients {
     slots: Vec<Slot>,
     free: Vec<u32>,
     current: HashMap<SocketAddr, Key>,
     per_client: HashMap<IpAddr, usize>,
-    transfers: usize,
-    transfers_per_client: usize,
 }
 
 #[derive(Debug, Default)]
@@ -59,17 +58,6 @@ pub(super) enum Admission {
 }
 
 impl Clients {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            current: HashMap::new(),
-            per_client: HashMap::new(),
-            transfers: settings.transfers,
-            transfers_per_client: settings.transfers_per_client,
-        }
-    }
-
     pub(super) fn client(&mut self, key: Key) -> Option<&mut Client> {
         let slot = self.slots.get_mut(key.index as usize)?;
         slot.client.as_mut().filter(|_| slot.generation == key.generation)
@@ -80,12 +68,13 @@ impl Clients {
         self.slots.len() - self.free.len()
     }
 
-    /// Decides on a request.
+    /// Decides on a request, by the limits that are in force.
     pub(super) fn admit(
         &mut self,
         request: &[u8],
         local: SocketAddr,
         peer: SocketAddr,
+        settings: &Settings,
     ) -> Admission {
         let mut ended = Vec::new();
         let mut before = None;
@@ -110,7 +99,7 @@ impl Clients {
                 // The client has begun anew from the same port, as U-Boot does.
                 ended.extend(self.take(old));
             }
-        } else if self.is_full(peer.ip()) {
+        } else if self.is_full(peer.ip(), settings) {
             return Admission::Busy;
         }
         let key = self.insert(Client {
@@ -166,9 +155,10 @@ impl Clients {
         Some(client)
     }
 
-    fn is_full(&self, client: IpAddr) -> bool {
-        self.len() >= self.transfers
-            || self.per_client.get(&client).is_some_and(|count| *count >= self.transfers_per_client)
+    fn is_full(&self, client: IpAddr, settings: &Settings) -> bool {
+        let of_client = self.per_client.get(&client);
+        self.len() >= settings.transfers
+            || of_client.is_some_and(|count| *count >= settings.transfers_per_client)
     }
 
     fn insert(&mut self, client: Client) -> Key {

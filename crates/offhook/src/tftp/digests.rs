@@ -22,11 +22,9 @@ const MOST_KNOWN: usize = 1024;
 /// Octets read at a time.
 const CHUNK: usize = 256 << 10;
 
-/// What images are to be, and what they are.
+/// What images are to be, and what they are, whatever the configuration says of them.
 #[derive(Debug, Default)]
 pub(super) struct Digests {
-    /// Those of the configuration.
-    stated: ImageDigests,
     /// Those of the list in the root, as it was.
     sums: Mutex<Option<(Stamp, Arc<ImageDigests>)>>,
     /// The root as it was when it had no such list.
@@ -42,31 +40,28 @@ pub(super) struct Mismatch {
 }
 
 impl Digests {
-    pub(super) fn new(stated: ImageDigests) -> Self {
-        Self { stated, ..Self::default() }
-    }
-
-    /// What the file at this path is to be, as far as anything says so. Waits for the disk.
+    /// What the file at this path is to be, as far as anything says so: the configuration, or the list in the root.
+    /// Waits for the disk.
     ///
     /// # Errors
     /// There is a list, and it cannot be read: what it says is not known, and so not that all is well.
-    pub(super) fn expected(&self, root: &Root, path: &[u8]) -> io::Result<Option<Sha256>> {
-        if let Some(digest) = self.stated(path) {
+    pub(super) fn expected(
+        &self,
+        stated: &ImageDigests,
+        root: &Root,
+        path: &[u8],
+    ) -> io::Result<Option<Sha256>> {
+        let Ok(path) = std::str::from_utf8(path) else { return Ok(None) };
+        if let Some(digest) = stated.of(path) {
             return Ok(Some(digest));
         }
-        let Ok(path) = std::str::from_utf8(path) else { return Ok(None) };
         Ok(self.sums(root)?.and_then(|sums| sums.of(path)))
     }
 
-    /// What the configuration says the file at this path is to be.
-    pub(super) fn stated(&self, path: &[u8]) -> Option<Sha256> {
-        self.stated.of(std::str::from_utf8(path).ok()?)
-    }
-
-    /// The names of all images of which something is known.
-    pub(super) fn names(&self, root: &Root) -> Vec<String> {
+    /// The names of all images of which something is said.
+    pub(super) fn names(&self, stated: &ImageDigests, root: &Root) -> Vec<String> {
         let sums = self.sums(root).ok().flatten().unwrap_or_default();
-        self.stated.0.iter().chain(&sums.0).map(|(name, _)| name.clone()).collect()
+        stated.0.iter().chain(&sums.0).map(|(name, _)| name.clone()).collect()
     }
 
     fn sums(&self, root: &Root) -> io::Result<Option<Arc<ImageDigests>>> {

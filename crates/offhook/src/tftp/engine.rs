@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,15 +14,16 @@ use offhook_tftp::{FirstContact, Refusal, first_contact};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use super::access::Access;
+use super::Key;
+use super::access::Own;
 use super::clients::{Admission, Client, Clients};
 use super::counters::{Count, Counters};
 use super::eager::{Eager, FEW};
 use super::finder::{Finder, Found};
 use super::listener::{Listener, Received};
 use super::session::{MUTED_PAUSE, Session, answer_once, open_port};
+use super::settings::{Current, Settings};
 use super::throttle::Throttle;
-use super::{Key, Settings};
 
 /// The longest request read. RFC 2347 has 512 bytes suffice; who sends more is still told what is wrong with it.
 const LONGEST_REQUEST: usize = 8192;
@@ -41,8 +41,11 @@ const LISTENER: u64 = u64::MAX;
 /// Everything the thread has.
 pub(super) struct Engine {
     listener: Arc<Listener>,
-    settings: Settings,
-    access: Access,
+    /// What is in force, looked up for every request.
+    current: arc_swap::Cache<Current, Arc<Settings>>,
+    /// What was when that was last acted upon.
+    known: Option<Arc<Settings>>,
+    own: Own,
     denials: Throttle,
     counters: Arc<Counters>,
     multiplexer: Multiplexer,
@@ -61,25 +64,24 @@ impl Engine {
     /// There is no file descriptor left.
     pub(super) fn new(
         listener: Arc<Listener>,
-        root: PathBuf,
-        settings: Settings,
+        current: Current,
         runtime: Handle,
         counters: Arc<Counters>,
         stop: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let multiplexer = Multiplexer::new()?;
         multiplexer.add(listener.as_fd(), LISTENER)?;
-        let finder = Finder::new(root, &settings, runtime, multiplexer.waker());
-        let clients = Clients::new(&settings);
+        let finder = Finder::new(runtime, multiplexer.waker());
         Ok(Self {
             listener,
-            access: settings.access.clone(),
+            current: arc_swap::Cache::new(current),
+            known: None,
+            own: Own::default(),
             denials: Throttle::new(DENIALS_PER_SECOND),
             counters,
-            settings,
             multiplexer,
             finder,
-            clients,
+            clients: Clients::default(),
             alarms: BinaryHeap::new(),
             starved: Vec::new(),
             scratch: Vec::new(),
@@ -99,6 +101,7 @@ impl Engine {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::default();
         let mut eager = Eager::default();
+        self.renew();
         while !self.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             let wait = self.alarms.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
@@ -111,6 +114,7 @@ impl Engine {
                 }
             }
             if events.woken() {
+                self.renew();
                 while let Some(found) = self.finder.next() {
                     self.found(found);
                 }
@@ -124,6 +128,19 @@ impl Engine {
             self.counters.set_active(self.clients.len());
         }
         Ok(())
+    }
+
+    /// Another configuration may be in force: its images are looked at before the first phone asks, and the one before
+    /// is let go of.
+    fn renew(&mut self) {
+        let settings = self.current.load();
+        if self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, settings)) {
+            return;
+        }
+        if !self.known.as_ref().is_some_and(|known| known.has_images_of(settings)) {
+            self.finder.check_all(settings);
+        }
+        self.known = Some(Arc::clone(settings));
     }
 
     fn requests(&mut self) {
@@ -151,18 +168,20 @@ impl Engine {
             return;
         }
         let contact = first_contact(datagram);
+        let settings = Arc::clone(self.current.load());
+        let (access, dscp) = (&settings.access, settings.dscp);
         let request = match contact {
             FirstContact::Ignore => return,
-            _ if !self.access.allows(peer.ip(), local.ip(), Instant::now()) => {
-                return self.deny(&contact, received);
+            _ if !access.allows(peer.ip(), local.ip(), &mut self.own, Instant::now()) => {
+                return self.deny(&contact, received, dscp);
             }
             FirstContact::Refuse(refusal, name) => {
-                return self.refuse(refusal, name.unwrap_or_default(), received);
+                return self.refuse(refusal, name.unwrap_or_default(), received, dscp);
             }
             FirstContact::Read(request) => request,
         };
         self.counters.count(Count::Requested);
-        match self.clients.admit(datagram, local, peer) {
+        match self.clients.admit(datagram, local, peer, &settings) {
             Admission::Ignore => {}
             Admission::Repeat(key) => {
                 if let Some(session) = self.clients.client(key).and_then(|c| c.session.as_mut()) {
@@ -170,16 +189,16 @@ impl Engine {
                     self.drive(key, Instant::now());
                 }
             }
-            Admission::Busy => self.refuse(Refusal::Busy, request.name, received),
+            Admission::Busy => self.refuse(Refusal::Busy, request.name, received, dscp),
             Admission::New(key, ended) => {
                 ended.into_iter().for_each(|client| self.replaced(&client));
-                self.finder.search(key, peer, request.name);
+                self.finder.search(key, peer, request.name, &settings);
             }
         }
     }
 
     /// The search for a file has come to its end.
-    fn found(&mut self, Found { key, result }: Found) {
+    fn found(&mut self, Found { key, settings, result }: Found) {
         // Gone, when the client has begun anew meanwhile.
         let Some(client) = self.clients.client(key) else { return };
         let (local, peer) = (client.local, client.peer);
@@ -192,10 +211,10 @@ impl Engine {
                 self.finder.complaints().say(peer, request.name, &reason);
                 Refusal::Failed
             };
-            let socket = open_port(local, self.settings.dscp).map_err(failed)?;
+            let socket = open_port(local, settings.dscp).map_err(failed)?;
             self.multiplexer.add(socket.as_fd(), key.into()).map_err(failed)?;
-            let mut limits = self.settings.limits.clone();
-            if let Some(mtu) = path_mtu(local, peer).filter(|_| self.settings.whole_packets) {
+            let mut limits = settings.limits.clone();
+            if let Some(mtu) = path_mtu(local, peer).filter(|_| settings.whole_packets) {
                 limits.block_size = limits.block_size.min(mtu.saturating_sub(HEADERS).max(8));
             }
             let now = Instant::now();
@@ -208,7 +227,7 @@ impl Engine {
             }
             Err(refusal) => {
                 self.counters.count(refusal.into());
-                answer_once(local, peer, self.settings.dscp, &refusal.packet());
+                answer_once(local, peer, settings.dscp, &refusal.packet());
                 self.clients.remove(key);
             }
         }
@@ -302,22 +321,21 @@ impl Engine {
         }
     }
 
-    fn refuse(&self, refusal: Refusal, name: &[u8], received: &Received) {
+    fn refuse(&self, refusal: Refusal, name: &[u8], received: &Received, dscp: u8) {
         self.counters.count(refusal.into());
         self.finder.complaints().say(received.peer, name, &refusal);
-        let dscp = self.settings.dscp;
         answer_once(received.local, received.peer, dscp, &refusal.packet());
     }
 
     /// Refuses a stranger, unless there are too many of them.
-    fn deny(&self, contact: &FirstContact<'_>, received: &Received) {
+    fn deny(&self, contact: &FirstContact<'_>, received: &Received, dscp: u8) {
         let name = match contact {
             FirstContact::Read(request) => request.name,
             FirstContact::Refuse(_, name) => name.unwrap_or_default(),
             FirstContact::Ignore => return,
         };
         match self.denials.permit(Instant::now()) {
-            Some(_) => self.refuse(Refusal::Denied, name, received),
+            Some(_) => self.refuse(Refusal::Denied, name, received, dscp),
             None => self.counters.count(Count::Denied),
         }
     }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -15,14 +14,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
-use super::advice::CurrentFamilies;
+use super::Key;
 use super::digests::{Digests, Mismatch};
 use super::library::{Library, LibraryImage, unchanged};
 use super::root::{OpenedFile, Root};
 use super::session::printable;
+use super::settings::Settings;
 use super::throttle::Throttle;
 use super::upstream::{Trouble, Upstream};
-use super::{Key, Settings};
 
 /// Lines a second about requests that are refused.
 const LINES_PER_SECOND: u32 = 20;
@@ -44,20 +43,27 @@ pub(super) struct Finder {
     searching: Cell<usize>,
 }
 
+/// What all searches have in common, whatever they go by.
 struct Shared {
-    root: PathBuf,
     library: Library,
     lookups: Semaphore,
-    families: CurrentFamilies,
     digests: Digests,
-    upstream: Option<Arc<Upstream>>,
     complaints: Complaints,
+}
+
+/// A search, by what was in force when it began.
+#[derive(Clone)]
+struct Search {
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
 }
 
 /// What came of a search.
 pub(super) struct Found {
     /// Whose it is.
     pub(super) key: Key,
+    /// What it went by, and what comes of it is to go by.
+    pub(super) settings: Arc<Settings>,
     /// The path below the root and the file, or what the client is told.
     pub(super) result: Result<(Vec<u8>, LibraryImage), Refusal>,
 }
@@ -74,10 +80,10 @@ impl Complaints {
     }
 
     /// Says that somebody asked for what there is not, and what that should have been.
-    async fn missing(&self, shared: &Arc<Shared>, peer: SocketAddr, name: &[u8], reason: &Missing) {
+    async fn missing(&self, search: &Search, peer: SocketAddr, name: &[u8], reason: &Missing) {
         let Some(suppressed) = self.0.permit(Instant::now()) else { return };
         let file = printable(name);
-        let Some(advice) = shared.families.load_full().advise(peer.ip(), name).await else {
+        let Some(advice) = search.settings.families.advise(peer.ip(), name).await else {
             warn!(client = %peer, file, %reason, suppressed, "TFTP request refused");
             return;
         };
@@ -85,9 +91,9 @@ impl Complaints {
         let there = match expected.as_str() {
             "" => false,
             file => {
-                let (shared, file) = (Arc::clone(shared), file.as_bytes().to_owned());
+                let (search, file) = (search.clone(), file.as_bytes().to_owned());
                 tokio::task::spawn_blocking(move || {
-                    shared.root().is_ok_and(|root| shared.open(&root, &file).is_ok())
+                    search.root().is_ok_and(|root| search.open(&root, &file).is_ok())
                 })
                 .await
                 .unwrap_or(false)
@@ -112,23 +118,28 @@ impl Complaints {
 }
 
 impl Finder {
-    /// Looks below `root`, in tasks of `runtime`, and uses `waker` when it has found something.
-    pub(super) fn new(root: PathBuf, settings: &Settings, runtime: Handle, waker: Waker) -> Self {
+    /// Looks in tasks of `runtime`, and uses `waker` when it has found something.
+    pub(super) fn new(runtime: Handle, waker: Waker) -> Self {
         let shared = Shared {
-            root,
             library: Library::new(waker.clone()),
             lookups: Semaphore::new(LOOKUPS),
-            families: Arc::clone(&settings.families),
-            digests: Digests::new(settings.images.clone()),
-            upstream: settings.upstream.clone(),
+            digests: Digests::default(),
             complaints: Complaints(Throttle::new(LINES_PER_SECOND)),
         };
         let shared = Arc::new(shared);
-        if let Some(upstream) = &shared.upstream {
-            upstream.wake_with(waker.clone());
-        }
-        runtime.spawn(Arc::clone(&shared).check_all());
         Self { shared, runtime, waker, done: channel(), searching: Cell::new(0) }
+    }
+
+    fn by(&self, settings: &Arc<Settings>) -> Search {
+        Search { shared: Arc::clone(&self.shared), settings: Arc::clone(settings) }
+    }
+
+    /// Says of every image that should be another, before the first phone asks for it.
+    pub(super) fn check_all(&self, settings: &Arc<Settings>) {
+        if let Some(upstream) = &settings.upstream {
+            upstream.wake_with(self.waker.clone());
+        }
+        self.runtime.spawn(self.by(settings).check_all());
     }
 
     pub(super) fn complaints(&self) -> &Complaints {
@@ -136,30 +147,31 @@ impl Finder {
     }
 
     /// Begins a search; [`next`](Self::next) has what comes of it.
-    pub(super) fn search(&self, key: Key, peer: SocketAddr, name: &[u8]) {
-        let (shared, waker, done) =
-            (Arc::clone(&self.shared), self.waker.clone(), self.done.0.clone());
+    pub(super) fn search(&self, key: Key, peer: SocketAddr, name: &[u8], settings: &Arc<Settings>) {
+        let (search, waker, done) = (self.by(settings), self.waker.clone(), self.done.0.clone());
         let name: Box<[u8]> = name.into();
         self.searching.set(self.searching.get() + 1);
         self.runtime.spawn(async move {
-            let (result, missing) = match shared.find(&name).await {
+            let (result, missing) = match search.find(&name).await {
                 Ok(found) => (Ok(found), None),
                 Err(missing) => (Err(Refusal::from(&missing)), Some(missing)),
             };
             // Fails only when the engine is gone.
-            let _ = done.send(Found { key, result });
+            let settings = Arc::clone(&search.settings);
+            let _ = done.send(Found { key, settings, result });
             waker.wake();
+            let complaints = &search.shared.complaints;
             match missing {
                 Some(
                     reason @ (Missing::Name(NameError::NotFound | NameError::Ambiguous)
                     | Missing::Upstream(Trouble::Missing(_))),
                 ) => {
-                    shared.complaints.missing(&shared, peer, &name, &reason).await;
+                    complaints.missing(&search, peer, &name, &reason).await;
                 }
                 Some(Missing::Digest(mismatch)) => {
-                    shared.complaints.damaged(&name, mismatch);
+                    complaints.damaged(&name, mismatch);
                 }
-                Some(reason) => shared.complaints.say(peer, &name, &reason),
+                Some(reason) => complaints.say(peer, &name, &reason),
                 None => {}
             }
         });
@@ -187,13 +199,13 @@ fn damaged(file: &str, Mismatch { expected, actual }: Mismatch) {
     );
 }
 
-impl Shared {
-    async fn find(self: &Arc<Self>, name: &[u8]) -> Result<(Vec<u8>, LibraryImage), Missing> {
+impl Search {
+    async fn find(&self, name: &[u8]) -> Result<(Vec<u8>, LibraryImage), Missing> {
         let missing = match self.find_in_root(name).await {
             Ok(found) => return Ok(found),
             Err(missing) => missing,
         };
-        match &self.upstream {
+        match &self.settings.upstream {
             Some(upstream) if missing.is_absent() => {
                 self.find_upstream(upstream, name, missing).await
             }
@@ -201,13 +213,10 @@ impl Shared {
         }
     }
 
-    async fn find_in_root(
-        self: &Arc<Self>,
-        name: &[u8],
-    ) -> Result<(Vec<u8>, LibraryImage), Missing> {
+    async fn find_in_root(&self, name: &[u8]) -> Result<(Vec<u8>, LibraryImage), Missing> {
         let (deadline, mut has_waited) = (Instant::now() + COPIED, false);
         loop {
-            let permit = self.lookups.acquire().await;
+            let permit = self.shared.lookups.acquire().await;
             let (path, opened, expected) = self.opened(name).await?;
             let young = match unchanged(&opened.file, opened.stamp) {
                 // One that is being emptied to be written anew still has its old time.
@@ -223,46 +232,46 @@ impl Shared {
                 continue;
             }
             self.check(&opened, expected).await?;
-            let image = self.library.image(opened).await.map_err(Missing::Unreadable)?;
+            let image = self.shared.library.image(opened).await.map_err(Missing::Unreadable)?;
             return Ok((path, image));
         }
     }
 
     /// What is not in the root, the provisioning server may have.
     async fn find_upstream(
-        self: &Arc<Self>,
+        &self,
         upstream: &Arc<Upstream>,
         name: &[u8],
         missing: Missing,
     ) -> Result<(Vec<u8>, LibraryImage), Missing> {
-        let target = upstream.file(name, &self.families.load().boot_files());
+        let target = upstream.file(name, &self.settings.families.boot_files());
         let Some(target) = target else { return Err(missing) };
-        let (shared, key) = (Arc::clone(self), target.key.clone());
-        let expected = tokio::task::spawn_blocking(move || match shared.root() {
-            Ok(root) => shared.digests.expected(&root, &key).map_err(Missing::Unreadable),
-            Err(_) => Ok(shared.digests.stated(&key)),
+        let (search, key) = (self.clone(), target.key.clone());
+        let expected = tokio::task::spawn_blocking(move || match search.root() {
+            Ok(root) => search.expected(&root, &key),
+            Err(_) => {
+                Ok(std::str::from_utf8(&key).ok().and_then(|it| search.settings.images.of(it)))
+            }
         });
         let expected = expected.await.map_err(Missing::Task)??;
-        let image = upstream.image(&target, expected, &self.library, &self.digests).await;
+        let Shared { library, digests, .. } = &*self.shared;
+        let image = upstream.image(&target, expected, library, digests).await;
         Ok((target.key, image.map_err(Missing::Upstream)?))
     }
 
     /// Whether a file is what it should be, as far as anything says so.
-    async fn checked(self: &Arc<Self>, name: &[u8]) -> Result<(), Missing> {
+    async fn checked(&self, name: &[u8]) -> Result<(), Missing> {
         let (_, opened, expected) = self.opened(name).await?;
         self.check(&opened, expected).await
     }
 
     /// A file, and what it should be, as far as anything says so.
-    async fn opened(
-        self: &Arc<Self>,
-        name: &[u8],
-    ) -> Result<(Vec<u8>, OpenedFile, Option<Sha256>), Missing> {
-        let (shared, name) = (Arc::clone(self), Box::from(name));
+    async fn opened(&self, name: &[u8]) -> Result<(Vec<u8>, OpenedFile, Option<Sha256>), Missing> {
+        let (search, name) = (self.clone(), Box::from(name));
         let find = move || {
-            let root = shared.root()?;
-            let (path, opened) = shared.open(&root, &name)?;
-            let expected = shared.digests.expected(&root, &path).map_err(Missing::Unreadable)?;
+            let root = search.root()?;
+            let (path, opened) = search.open(&root, &name)?;
+            let expected = search.expected(&root, &path)?;
             Ok((path, opened, expected))
         };
         tokio::task::spawn_blocking(find).await.map_err(Missing::Task)?
@@ -270,15 +279,15 @@ impl Shared {
 
     async fn check(&self, opened: &OpenedFile, expected: Option<Sha256>) -> Result<(), Missing> {
         let Some(expected) = expected else { return Ok(()) };
-        let checked = self.digests.check(opened, expected).await;
+        let checked = self.shared.digests.check(opened, expected).await;
         checked.map_err(Missing::Unreadable)?.map_err(Missing::Digest)
     }
 
-    /// Says of every image that should be another, before the first phone asks for it.
-    async fn check_all(self: Arc<Self>) {
-        let shared = Arc::clone(&self);
+    async fn check_all(self) {
+        let search = self.clone();
         let names = tokio::task::spawn_blocking(move || {
-            shared.root().map(|root| shared.digests.names(&root)).unwrap_or_default()
+            let names = |root| search.shared.digests.names(&search.settings.images, &root);
+            search.root().map(names).unwrap_or_default()
         });
         for name in names.await.unwrap_or_default() {
             if let Err(Missing::Digest(mismatch)) = self.checked(name.as_bytes()).await {
@@ -288,14 +297,19 @@ impl Shared {
     }
 
     fn root(&self) -> Result<Root, Missing> {
-        Root::open(&self.root)
-            .map_err(|error| Missing::Root(self.root.display().to_string(), error))
+        let path = &self.settings.root;
+        Root::open(path).map_err(|error| Missing::Root(path.display().to_string(), error))
+    }
+
+    fn expected(&self, root: &Root, path: &[u8]) -> Result<Option<Sha256>, Missing> {
+        let expected = self.shared.digests.expected(&self.settings.images, root, path);
+        expected.map_err(Missing::Unreadable)
     }
 
     fn open(&self, root: &Root, name: &[u8]) -> Result<(Vec<u8>, OpenedFile), Missing> {
         let found = lookup(name, root).or_else(|error| match error {
             NameError::NotFound | NameError::Ambiguous => {
-                let spellings = self.families.load().boot_files().spellings(name);
+                let spellings = self.settings.families.boot_files().spellings(name);
                 spellings.iter().find_map(|name| lookup(name, root).ok()).ok_or(error)
             }
             _ => Err(error),

@@ -32,11 +32,12 @@ impl Served {
         Self::serving(directory, root, settings, ip)
     }
 
-    fn serving(directory: TempDir, root: PathBuf, settings: Settings, ip: &str) -> Self {
+    fn serving(directory: TempDir, root: PathBuf, mut settings: Settings, ip: &str) -> Self {
         let bound = bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
         let address = bound.address();
         let (shutdown, told) = watch::channel(false);
-        drop(spawn_with(bound, root, settings, told));
+        settings.root = root;
+        drop(spawn_with(bound, settings, told));
         Self { directory, address, _shutdown: shutdown }
     }
 

@@ -251,7 +251,7 @@ async fn the_server_ends_when_told() {
     let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.address();
     let (shutdown, told) = watch::channel(false);
-    let handle = spawn_with(bound, PathBuf::from("."), Settings::default(), told);
+    let handle = spawn_with(bound, Settings::default(), told);
     shutdown.send(true).unwrap();
     handle.task.await.unwrap();
     // The port is free again.
