@@ -9,7 +9,7 @@ use crate::lab::{Lab, Netns, PATIENCE, Server, Vlan, noise, repository};
 use crate::tftp_settings::{exchange, status};
 use crate::upstream::{Phone, assert_same, digest, fetch};
 
-const TAKEN_OVER: &str = "configuration taken over";
+pub(crate) const TAKEN_OVER: &str = "configuration taken over";
 const REQUEST: &[u8] = b"\0\x01440hd.img\0octet\0blksize\x001024\0";
 const DENIED: &[u8] = b"\0\x05\0\x02access violation: this network is not served\0";
 
@@ -21,7 +21,7 @@ fn text(keys: &str) -> String {
     text.replace(root, keys)
 }
 
-fn lines(server: &Server, text: &str) -> usize {
+pub(crate) fn lines(server: &Server, text: &str) -> usize {
     server.log().lines().filter(|line| line.contains(text)).count()
 }
 
@@ -189,7 +189,7 @@ fn a_real_client_in_the_middle_of_a_file_gets_all_of_it_over_any_number_of_reloa
 }
 
 /// Threads, open files and memory in KiB.
-fn taken(server: &Server) -> (usize, usize, u64) {
+pub(crate) fn taken(server: &Server) -> (usize, usize, u64) {
     let count = |what| fs::read_dir(format!("/proc/{}/{what}", server.pid())).unwrap().count();
     let text = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let memory = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

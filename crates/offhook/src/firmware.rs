@@ -77,7 +77,7 @@ struct Cache {
 struct Cached {
     /// The path below the URL of the provisioning server that it is asked for by.
     name: String,
-    /// `verified`, or `damaged`: then it is fetched again.
+    /// `verified`; or `damaged` or `elsewhere`: then it is fetched again.
     state: State,
     size: u64,
     sha256: String,
@@ -121,6 +121,9 @@ enum State {
     Missing,
     /// It is not in the root, and kept since it was fetched.
     Cached,
+    /// It is kept, and came from another provisioning server than the one that is asked now. It is sent only where that
+    /// is what its digest is to be.
+    Elsewhere,
     /// It is fetched when a phone asks for it.
     Upstream,
 }
@@ -135,6 +138,7 @@ impl State {
             Self::Unreadable => "UNREADABLE",
             Self::Missing => "MISSING",
             Self::Cached => "cached",
+            Self::Elsewhere => "elsewhere",
             Self::Upstream => "upstream",
         }
     }
@@ -210,9 +214,12 @@ fn list(site: &Site, tftp: &Tftp, state: &Path) -> io::Result<Listing> {
     for (name, families) in families {
         let expected = tftp.images.of(name).or_else(|| sums.of(name)).map(|it| it.to_string());
         let kept = cache.as_ref().and_then(|cache| {
-            let mut files = cache.files.iter().filter(|file| file.state == State::Verified);
-            let kept = files.find(|file| file.name.eq_ignore_ascii_case(name));
-            kept.filter(|file| expected.as_ref().is_none_or(|expected| *expected == file.sha256))
+            let kept = cache.files.iter().find(|file| file.name.eq_ignore_ascii_case(name));
+            kept.filter(|file| match (file.state, &expected) {
+                (State::Verified, None) => true,
+                (State::Verified | State::Elsewhere, Some(expected)) => *expected == file.sha256,
+                _ => false,
+            })
         });
         let state = match (&cache, kept) {
             (None, _) => State::Missing,
@@ -231,12 +238,18 @@ fn cache(upstream: &Upstream, state: &Path) -> Cache {
     let time = |at: SystemTime| {
         jiff::Timestamp::try_from(at).map(|at| format!("{at:.0}")).unwrap_or_default()
     };
+    let url = upstream.url.to_string();
     let file = |(file, used): (CachedFile, SystemTime)| {
         let actual = read(&file.content(&directory)).map(|(_, digest)| digest.to_string());
+        let is_ours = file.is_of(&url);
         let is_whole = actual.is_ok_and(|actual| actual == file.sha256);
         Cached {
             name: file.path,
-            state: if is_whole { State::Verified } else { State::Damaged },
+            state: match is_whole {
+                true if is_ours => State::Verified,
+                true => State::Elsewhere,
+                false => State::Damaged,
+            },
             size: file.size,
             sha256: file.sha256,
             url: file.url,

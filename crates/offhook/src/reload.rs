@@ -35,11 +35,23 @@ pub(crate) async fn reload(
         return before;
     }
     // Whatever may fail comes first; what is prepared changes nothing yet.
-    let files = tftp.and_then(|tftp| Some((tftp, tftp.prepare(&site)?)));
+    let files = match tftp {
+        Some(tftp) => match tftp.prepare(&site).await {
+            Ok(prepared) => prepared.map(|prepared| (tftp, prepared)),
+            Err(reason) => {
+                error!(
+                    reason,
+                    "the new configuration cannot be used: the one from before stays in force"
+                );
+                return before;
+            }
+        },
+        None => None,
+    };
     match dhcp.reload(Arc::clone(&site)).await {
         Ok(Ok(())) => {
             if let Some((tftp, prepared)) = files {
-                tftp.commit(prepared);
+                tftp.commit(prepared).await;
             }
             let (scopes, phones) = (site.scopes.len(), site.phones.len());
             info!(site = %site.name, scopes, phones, "configuration taken over");
@@ -122,14 +134,12 @@ fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
     let subnets =
         |site: &Site| -> Vec<_> { site.scopes.iter().map(|scope| scope.subnet).collect() };
     let listens_alike = |(one, other): (&Tftp, &Tftp)| one.listen == other.listen;
-    let upstream = |tftp: &Option<Tftp>| tftp.as_ref().and_then(|tftp| tftp.upstream.clone());
     let parts = [
         ("the zone", *zone == other.zone),
         ("[dns]", *dns == other.dns),
         ("[tftp] where there was none", tftp.is_some() || other.tftp.is_none()),
         ("[tftp] that is no more", tftp.is_none() || other.tftp.is_some()),
         ("listen in [tftp]", tftp.as_ref().zip(other.tftp.as_ref()).is_none_or(listens_alike)),
-        ("upstream in [tftp]", upstream(tftp) == upstream(&other.tftp)),
         ("[[host]]", *hosts == other.hosts),
         ("[switchover]", *switchovers == other.switchovers),
         ("[[proxy]]", *proxies == other.proxies),
@@ -183,6 +193,9 @@ mod tests {
             "root = \"images\"".to_owned(),
             format!(
                 "{root}\nallow = \"10.0.0.0/8\"\ntransfers = 7\nblock_size = 512\nfragment = true"
+            ),
+            format!(
+                "{root}\nupstream = \"http://provision.lab.voip:8088\"\ncache_size = \"2 MiB\""
             ),
             format!("{root}\nimages = {{ \"440hd.img\" = \"{sum}\" }}"),
         ] {

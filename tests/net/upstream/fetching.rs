@@ -251,10 +251,11 @@ fn the_url_may_name_the_host_shortly_and_begin_with_a_path() {
     site.put("fw/new/440hd.img", b"the image");
     // Without an ETag.
     let nginx = site.nginx("etag off;");
-    let _server = site.lab.serve();
+    let server = site.lab.serve();
     let phone = site.phone();
     assert_same(fetch(&phone, "440hd.img"), b"the image");
-    site.wait_for_cached(2);
+    // Not only kept, but known to be: until then the next phone has a part in that fetch.
+    server.wait_for_log(&["fetched from the provisioning server"]);
     assert_same(fetch(&phone, "440hd.img"), b"the image");
     assert_eq!(
         nginx.wait_for(2),

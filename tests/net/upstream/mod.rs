@@ -4,6 +4,7 @@
 mod faults;
 mod fetching;
 mod keeping;
+mod reloading;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -25,6 +26,14 @@ struct Site {
     lab: Lab,
     machine: Netns,
     files: PathBuf,
+}
+
+/// The sample site's configuration with more in `[tftp]`.
+fn text(keys: &str) -> String {
+    let text = fs::read_to_string(repository().join("config/lab.toml")).unwrap();
+    let root = "root = \"firmware\"";
+    assert!(text.contains(root));
+    text.replace(root, &format!("{root}\n{keys}"))
 }
 
 /// nginx, as long as it is wanted.
@@ -63,10 +72,7 @@ impl Nginx {
 impl Site {
     /// With more in `[tftp]`.
     fn new(keys: &str) -> Self {
-        let text = fs::read_to_string(repository().join("config/lab.toml")).unwrap();
-        let root = "root = \"firmware\"";
-        assert!(text.contains(root));
-        let lab = Lab::with_config(&text.replace(root, &format!("{root}\n{keys}")));
+        let lab = Lab::with_config(&text(keys));
         let machine = lab.machine(Vlan::Voice, "10.250.1.151/24", "10.250.1.1");
         machine.ip("addr add 10.250.1.152/24 dev eth0");
         let files = lab.dir.path().join("www");

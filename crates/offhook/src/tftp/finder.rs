@@ -136,9 +136,6 @@ impl Finder {
 
     /// Says of every image that should be another, before the first phone asks for it.
     pub(super) fn check_all(&self, settings: &Arc<Settings>) {
-        if let Some(upstream) = &settings.upstream {
-            upstream.wake_with(self.waker.clone());
-        }
         self.runtime.spawn(self.by(settings).check_all());
     }
 

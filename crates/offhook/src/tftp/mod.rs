@@ -47,7 +47,7 @@ pub(crate) use upstream::{CACHE, CachedFile, cached_files};
 use crate::{dhcp, dns};
 use engine::Engine;
 use settings::{Current, Settings};
-use upstream::Upstream;
+use upstream::{Common, Upstream};
 
 /// How long to wait before the server is started again after it ended unasked.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
@@ -79,29 +79,51 @@ pub(crate) struct Running {
     /// What it has done.
     pub(crate) counters: Arc<Counters>,
     current: Current,
+    common: Arc<Common>,
     waker: LateWaker,
     leases: Option<dhcp::Handle>,
 }
 
 /// Another configuration, ready to be taken over.
 #[derive(Debug)]
-pub(crate) struct Prepared(Settings);
+pub(crate) struct Prepared(Arc<Settings>);
 
 impl Running {
     /// Makes everything ready to go by another configuration; nothing changes yet. None of a site without TFTP.
-    pub(crate) fn prepare(&self, site: &Site) -> Option<Prepared> {
-        let mut settings = Settings::new(site, site.tftp.as_ref()?, self.leases.clone());
-        let before = self.current.load();
-        settings.leave_files(Some(&before));
-        settings.upstream = before.upstream.clone();
-        Some(Prepared(settings))
+    ///
+    /// # Errors
+    /// Why it cannot be done: certificates or the cache's directory cannot be read.
+    pub(crate) async fn prepare(&self, site: &Arc<Site>) -> Result<Option<Prepared>, String> {
+        let (site, leases) = (Arc::clone(site), self.leases.clone());
+        let (before, common) = (self.current.load_full(), Arc::clone(&self.common));
+        let prepare = move || {
+            let Some(tftp) = &site.tftp else { return Ok(None) };
+            let mut settings = Settings::new(&site, tftp, leases);
+            settings.leave_files(Some(&before));
+            if let Some(upstream) = &tftp.upstream {
+                let before = before.upstream.as_deref();
+                settings.upstream = Some(Upstream::prepare(upstream, &common, before)?);
+            }
+            Ok(Some(Prepared(Arc::new(settings))))
+        };
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        prepared.map_err(|error| format!("[tftp] could not be looked at: {error}"))?
     }
 
     /// Goes by another configuration from the next request on. Whoever asked before is served to the end by what was in
     /// force then.
-    pub(crate) fn commit(&self, Prepared(settings): Prepared) {
-        self.current.store(Arc::new(settings));
+    pub(crate) async fn commit(&self, Prepared(settings): Prepared) {
+        let before = self.current.swap(Arc::clone(&settings));
         self.waker.wake();
+        // A smaller cache is made so on the disk.
+        let upstream = move || match (&settings.upstream, &before.upstream) {
+            (Some(upstream), before) => upstream.take_over(before.as_deref()),
+            (None, Some(before)) => before.retire(),
+            (None, None) => {}
+        };
+        if let Err(error) = tokio::task::spawn_blocking(upstream).await {
+            error!(%error, "the cache of firmware images may hold more than it should");
+        }
     }
 }
 
@@ -133,30 +155,32 @@ pub(crate) fn spawn(
     shutdown: watch::Receiver<bool>,
 ) -> Running {
     let counters = Arc::new(Counters::default());
+    let waker = LateWaker::default();
+    let common = Common::new(state, Some(zones), Arc::clone(&counters), waker.clone());
+    let common = Arc::new(common);
     let mut settings = Settings::new(site, tftp, Some(leases.clone()));
-    settings.upstream = tftp.upstream.as_ref().map(|upstream| {
-        Arc::new(Upstream::open(upstream, state, Some(zones), Arc::clone(&counters)))
-    });
-    spawn_counting(listener, settings, counters, Some(leases), shutdown)
+    settings.upstream = tftp.upstream.as_ref().map(|it| Upstream::open(it, &common));
+    spawn_counting(listener, settings, (common, counters, waker), Some(leases), shutdown)
 }
 
 /// As [`spawn`], whatever the site.
 #[cfg(test)]
 fn spawn_with(listener: Listener, settings: Settings, shutdown: watch::Receiver<bool>) -> Running {
-    spawn_counting(listener, settings, Arc::default(), None, shutdown)
+    let (counters, waker) = (Arc::<Counters>::default(), LateWaker::default());
+    let common = Common::new(Path::new("."), None, Arc::clone(&counters), waker.clone());
+    spawn_counting(listener, settings, (Arc::new(common), counters, waker), None, shutdown)
 }
 
 fn spawn_counting(
     listener: Listener,
     mut settings: Settings,
-    counters: Arc<Counters>,
+    (common, counters, waker): (Arc<Common>, Arc<Counters>, LateWaker),
     leases: Option<dhcp::Handle>,
     shutdown: watch::Receiver<bool>,
 ) -> Running {
     settings.leave_files(None);
     info!(address = %listener.address(), root = %settings.root.display(), "serving TFTP");
     let current: Current = Arc::new(ArcSwap::from_pointee(settings));
-    let waker = LateWaker::default();
     let serving = Serving {
         listener: Arc::new(listener),
         current: Arc::clone(&current),
@@ -169,7 +193,7 @@ fn spawn_counting(
             tokio::time::sleep(RESTART_PAUSE).await;
         }
     });
-    Running { task, counters, current, waker, leases }
+    Running { task, counters, current, common, waker, leases }
 }
 
 /// What stays when the thread that serves is started again.

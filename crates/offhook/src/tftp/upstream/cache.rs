@@ -44,8 +44,9 @@ const NOTED: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Cache {
     directory: PathBuf,
-    limit: u64,
-    reserve: u64,
+    /// The most it holds, and what it leaves free on its disk, octets.
+    limit: AtomicU64,
+    reserve: AtomicU64,
     inner: Mutex<Inner>,
     count: AtomicU64,
 }
@@ -72,8 +73,11 @@ pub(crate) struct Description {
     pub(crate) name: String,
     /// The path below the upstream URL that it was found at.
     pub(crate) path: String,
-    /// Where it came from.
+    /// Where it came from, redirects included.
     pub(crate) url: String,
+    /// The provisioning server that was asked for it.
+    #[serde(default)]
+    upstream: Option<String>,
     /// The file that holds it.
     content: String,
     /// Octets.
@@ -90,6 +94,8 @@ pub(crate) struct Description {
 /// What a file that was fetched is to be described with.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origin {
+    /// The provisioning server's URL.
+    pub(super) upstream: String,
     pub(super) path: String,
     pub(super) url: String,
     /// The server's, for the log.
@@ -119,6 +125,15 @@ impl Description {
         directory.join(&self.content)
     }
 
+    /// Whether it is the file of the provisioning server with this URL.
+    pub(crate) fn is_of(&self, upstream: &str) -> bool {
+        match &self.upstream {
+            Some(own) => own == upstream,
+            // From before that was noted.
+            None => self.url.strip_prefix(upstream).is_some_and(|rest| rest.starts_with('/')),
+        }
+    }
+
     pub(super) fn digest(&self) -> Option<Sha256> {
         self.sha256.parse().ok()
     }
@@ -129,7 +144,7 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be made or read.
-    pub(super) fn open(directory: &Path, limit: u64, reserve: u64) -> io::Result<Self> {
+    pub(super) fn read(directory: &Path, limit: u64, reserve: u64) -> io::Result<Self> {
         make(directory)?;
         let mut inner = Inner::default();
         for (description, used) in descriptions(directory)? {
@@ -148,11 +163,25 @@ impl Cache {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        let directory = directory.to_owned();
-        let cache =
-            Self { directory, limit, reserve, inner: Mutex::new(inner), count: AtomicU64::new(0) };
-        cache.lock().evict(&cache, 0, "");
-        Ok(cache)
+        Ok(Self {
+            directory: directory.to_owned(),
+            limit: AtomicU64::new(limit),
+            reserve: AtomicU64::new(reserve),
+            inner: Mutex::new(inner),
+            count: AtomicU64::new(0),
+        })
+    }
+
+    /// Holds no more from now on, and forgets what is beyond. Waits for the disk.
+    pub(super) fn set_limits(&self, limit: u64, reserve: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.reserve.store(reserve, Ordering::Relaxed);
+        let mut inner = self.lock();
+        while inner.held("") > limit && inner.forget_oldest(self, "") {}
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -255,6 +284,9 @@ impl Cache {
         (size, sha256): (u64, Sha256),
         room: Room,
     ) -> io::Result<()> {
+        if size > self.limit() {
+            return Err(io::Error::other("it does not fit into the cache any more"));
+        }
         let name = file_name(key);
         let hex = sha256.to_string();
         let short = hex.get(..16).unwrap_or_default();
@@ -264,6 +296,7 @@ impl Cache {
             name: name.clone(),
             path: origin.path.clone(),
             url: origin.url.clone(),
+            upstream: Some(origin.upstream.clone()),
             size,
             sha256: hex,
             etag: origin.etag.clone(),
@@ -305,7 +338,7 @@ impl Cache {
         });
         let disk = fstatvfs(directory?)?;
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        Ok(free.saturating_sub(self.reserve))
+        Ok(free.saturating_sub(self.reserve.load(Ordering::Relaxed)))
     }
 }
 
@@ -318,21 +351,29 @@ impl Inner {
     /// Forgets what was not used for longest until there is room for `more`. False when there is none even so.
     fn evict(&mut self, cache: &Cache, more: u64, but: &str) -> bool {
         // What never fits is no reason to forget anything.
-        if self.promised.saturating_add(more) > cache.limit {
+        if self.promised.saturating_add(more) > cache.limit() {
             return false;
         }
         loop {
             let own = if more == 0 { "" } else { but };
             let fits = self.held(own).saturating_add(self.promised).saturating_add(more);
-            if fits <= cache.limit && self.files.len() < MOST_FILES {
+            if fits <= cache.limit() && self.files.len() < MOST_FILES {
                 return true;
             }
-            let others = self.files.iter().filter(|(name, _)| *name != but);
-            let Some((name, _)) = others.min_by_key(|(_, kept)| kept.used) else { return false };
-            let name = name.clone();
-            info!(file = name, "removed from the cache, to make room for others");
-            self.remove(cache, &name);
+            if !self.forget_oldest(cache, but) {
+                return false;
+            }
         }
+    }
+
+    /// Forgets what was not used for longest. False when there is nothing.
+    fn forget_oldest(&mut self, cache: &Cache, but: &str) -> bool {
+        let others = self.files.iter().filter(|(name, _)| *name != but);
+        let Some((name, _)) = others.min_by_key(|(_, kept)| kept.used) else { return false };
+        let name = name.clone();
+        info!(file = name, "removed from the cache, to make room for others");
+        self.remove(cache, &name);
+        true
     }
 
     fn remove(&mut self, cache: &Cache, name: &str) {
@@ -359,7 +400,7 @@ impl Room {
             return Err(format!("the disk has less than {more} bytes to spare"));
         }
         if !inner.evict(&cache, more.max(1), &file_name(key)) {
-            return Err(format!("it does not fit into a cache of {} bytes", cache.limit));
+            return Err(format!("it does not fit into a cache of {} bytes", cache.limit()));
         }
         inner.promised = inner.promised.saturating_add(more);
         self.octets += more;
@@ -442,7 +483,7 @@ fn stem(name: &str) -> String {
 }
 
 /// Nobody else is to put images there.
-fn make(directory: &Path) -> io::Result<()> {
+pub(super) fn make(directory: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 

@@ -1,6 +1,7 @@
 //! One fetch: the server is asked, and what it gives goes to whoever waits for it, and into the cache.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use offhook_model::Sha256;
@@ -71,12 +72,12 @@ impl Upstream {
         let file = file_name(&target.key);
         match fetched {
             Ok(Fetched::Unchanged) => {
-                self.counters.count(Count::Unchanged);
-                self.settle(&target, |file| {
+                self.common.counters.count(Count::Unchanged);
+                self.settle(&target, &tell, |file| {
                     file.checked = Some(Instant::now());
                     file.failed = None;
                 });
-                if let Some(suppressed) = self.lines.permit(Instant::now()) {
+                if let Some(suppressed) = self.common.lines.permit(Instant::now()) {
                     info!(
                         file,
                         ms,
@@ -88,23 +89,26 @@ impl Upstream {
             }
             Ok(Fetched::Whole(whole)) => {
                 let Whole { spool, origin, size, sha256, disk } = *whole;
-                self.counters.count(Count::Fetched);
-                self.counters.add(Count::FetchedOctets, size);
+                self.common.counters.count(Count::Fetched);
+                self.common.counters.add(Count::FetchedOctets, size);
                 let (url, address) = (origin.url.clone(), origin.address.clone());
+                let disk = disk.filter(|_| self.is_current(&target, &tell));
                 let kept = self.keep(&target, disk, origin, (size, sha256)).await;
                 let passing = (!kept).then(|| (Arc::downgrade(&spool), expected));
-                self.settle(&target, |file| {
+                self.settle(&target, &tell, |file| {
                     file.checked = Some(Instant::now());
                     file.failed = None;
                     file.passing = passing;
                 });
-                if let Some(suppressed) = self.lines.permit(Instant::now()) {
+                if let Some(suppressed) = self.common.lines.permit(Instant::now()) {
                     info!(file, url, address, bytes = size, ms, %sha256, kept, suppressed, "fetched from the provisioning server");
                 }
             }
             Err(trouble) => {
-                self.counters.count(Count::FetchFailed);
-                self.settle(&target, |file| file.failed = Some((Instant::now(), trouble.clone())));
+                self.common.counters.count(Count::FetchFailed);
+                self.settle(&target, &tell, |file| {
+                    file.failed = Some((Instant::now(), trouble.clone()))
+                });
                 self.complain(&file, ms, &trouble);
                 if matches!(*tell.borrow(), Progress::Asking) {
                     tell.send_replace(Progress::Failed(trouble));
@@ -113,15 +117,31 @@ impl Upstream {
         }
     }
 
-    fn settle(&self, target: &Target, change: impl FnOnce(&mut super::File)) {
+    /// Notes what came of a fetch, unless another one has taken its place.
+    fn settle(
+        &self,
+        target: &Target,
+        tell: &watch::Sender<Progress>,
+        change: impl FnOnce(&mut super::File),
+    ) {
         let mut files = self.files();
-        let file = files.entry(target.key.clone()).or_default();
-        file.fetch = None;
-        change(file);
+        if let Some(file) = files.get_mut(&target.key)
+            && file.fetch.take_if(|fetch| fetch.is_told_by(tell)).is_some()
+        {
+            change(file);
+        }
+    }
+
+    /// Whether those who ask now are to have what a fetch brings.
+    fn is_current(&self, target: &Target, tell: &watch::Sender<Progress>) -> bool {
+        let files = self.files();
+        let fetch = files.get(&target.key).and_then(|file| file.fetch.as_ref());
+        fetch.is_some_and(|fetch| fetch.is_told_by(tell))
+            && !self.source.is_retired.load(Ordering::Relaxed)
     }
 
     fn complain(&self, file: &str, ms: u64, trouble: &Trouble) {
-        let Some(suppressed) = self.lines.permit(Instant::now()) else { return };
+        let Some(suppressed) = self.common.lines.permit(Instant::now()) else { return };
         match trouble {
             Trouble::Damaged(Mismatch { expected, actual }) => error!(
                 file, %actual, %expected, suppressed,
@@ -149,8 +169,8 @@ impl Upstream {
         tell: &watch::Sender<Progress>,
     ) -> Result<Fetched, Trouble> {
         let fetches = match target.is_boot_file {
-            true => &self.boot_files,
-            false => &self.others,
+            true => &self.source.boot_files,
+            false => &self.source.others,
         };
         let slot = timeout(self.settings.timeout, fetches.acquire()).await;
         let _slot =
@@ -202,7 +222,7 @@ impl Upstream {
         if expected.is_none() && !page::may_be_page(&target.key) && body.is_page().await? {
             return Err(Trouble::Page(body.url));
         }
-        let (cache, memory) = (self.cache.clone(), self.memory.clone());
+        let (cache, memory) = (self.cache.clone().ok(), self.common.memory.clone());
         let (key, length) = (target.key.clone(), body.length);
         let sink = blocking(move || {
             Sink::open(cache.as_ref(), &memory, &key, (length, most), expected.is_some())
@@ -211,6 +231,7 @@ impl Upstream {
         let spool = Arc::clone(sink.spool());
         tell.send_replace(Progress::Arriving(Arc::clone(&spool)));
         let origin = Origin {
+            upstream: self.base.clone(),
             path,
             url: body.url.clone(),
             address: body.address.to_string(),
@@ -228,7 +249,7 @@ impl Upstream {
         match received {
             Ok((size, sha256, disk)) => {
                 if spool.complete(size) {
-                    self.wake();
+                    self.common.waker.wake();
                 }
                 Ok(Fetched::Whole(Box::new(Whole { spool, origin, size, sha256, disk })))
             }
@@ -244,7 +265,7 @@ impl Upstream {
         if let Progress::Arriving(spool) = &*tell.borrow()
             && spool.fail(trouble.kind())
         {
-            self.wake();
+            self.common.waker.wake();
         }
     }
 
@@ -279,7 +300,7 @@ impl Upstream {
             .await?;
             sink = back;
             if written? {
-                self.wake();
+                self.common.waker.wake();
             }
             if sink.is_sync_due() {
                 sink = blocking(move || {

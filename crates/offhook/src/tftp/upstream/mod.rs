@@ -3,10 +3,13 @@
 //!
 //! A request goes one way: which file is meant (`names.rs`), whether it is kept and still good (`cache.rs`), else a
 //! fetch is begun or joined (`fetch.rs`): it asks the server (`http.rs`, `resolve.rs`, `attempt.rs`, `tls.rs`) and writes what
-//! comes to the disk (`sink.rs`), from where transfers read as far as it has come (`spool.rs`).
+//! comes to the disk (`sink.rs`), from where transfers read as far as it has come (`spool.rs`). Another server may take the
+//! place of one (`change.rs`); some things are theirs together (`common.rs`).
 
 mod attempt;
 mod cache;
+mod change;
+mod common;
 mod fetch;
 mod http;
 mod names;
@@ -18,31 +21,28 @@ mod tls;
 mod trouble;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use offhook_model::{Sha256, Upstream as Settings};
-use offhook_net::Waker;
 use offhook_tftp::BootFiles;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use self::cache::{Cache, Description};
 use self::fetch::Progress;
 use self::http::Client;
 use self::names::Target;
-use self::resolve::Resolver;
-use self::sink::Memory;
-use super::counters::{Count, Counters};
+use super::counters::Count;
 use super::digests::Digests;
 use super::library::{Library, LibraryImage};
 use super::root::{OpenedFile, Stamp};
-use super::throttle::Throttle;
-use crate::dns::Publisher;
 
 pub(crate) use self::cache::{Description as CachedFile, descriptions as cached_files};
+pub(super) use self::common::Common;
 pub(super) use self::spool::Spool;
 pub(super) use self::trouble::Trouble;
 
@@ -64,21 +64,39 @@ const MOST_FILES: usize = 4096;
 /// Lines a second about what was fetched and what was not.
 const LINES_PER_SECOND: u32 = 10;
 
-/// The provisioning server, and what is kept of it.
+/// The provisioning server, by one configuration, and what is kept of it.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     settings: Settings,
+    /// Its URL, which is what tells it from another.
+    base: String,
     client: Client,
-    /// None: it cannot be written.
-    cache: Option<Arc<Cache>>,
+    directory: PathBuf,
+    /// Or why it cannot be written.
+    cache: Result<Arc<Cache>, String>,
+    source: Arc<Source>,
+    common: Arc<Common>,
+}
+
+/// What is known of a server, for as long as configurations name it.
+#[derive(Debug)]
+struct Source {
     files: Mutex<HashMap<Vec<u8>, File>>,
     boot_files: Semaphore,
     others: Semaphore,
-    memory: Memory,
-    counters: Arc<Counters>,
-    /// Ends the wait of the thread that serves: a file has grown.
-    waker: Mutex<Option<Waker>>,
-    lines: Throttle,
+    /// No configuration names it any more.
+    is_retired: AtomicBool,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            files: Mutex::default(),
+            boot_files: Semaphore::new(FETCHES),
+            others: Semaphore::new(FETCHES),
+            is_retired: AtomicBool::new(false),
+        }
+    }
 }
 
 /// What is known of a file, beside what the cache knows.
@@ -119,56 +137,6 @@ struct Copy {
 }
 
 impl Upstream {
-    /// Opens the cache. Waits for the disk. A cache that cannot be written is said, and done without.
-    pub(super) fn open(
-        settings: &Settings,
-        state: &Path,
-        zones: Option<Arc<Publisher>>,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let directory = settings.cache.clone().unwrap_or_else(|| state.join(CACHE));
-        let cache = Cache::open(&directory, settings.cache_size, settings.cache_reserve);
-        let cache = match cache {
-            Ok(cache) => Some(Arc::new(cache)),
-            Err(error) => {
-                error!(
-                    directory = %directory.display(), %error,
-                    hint = "see to its permissions, or name another directory: `[tftp] cache`",
-                    "the cache of firmware images cannot be used: nothing that is fetched is kept"
-                );
-                None
-            }
-        };
-        let client = Client::new(settings, Resolver::new(zones));
-        if let Some(reason) = client.broken() {
-            error!(reason, url = %settings.url, "firmware images cannot be fetched");
-        }
-        info!(url = %settings.url, cache = %directory.display(), "images that are not in the TFTP root are fetched");
-        Self {
-            settings: settings.clone(),
-            client,
-            cache,
-            files: Mutex::default(),
-            boot_files: Semaphore::new(FETCHES),
-            others: Semaphore::new(FETCHES),
-            memory: Memory::default(),
-            counters,
-            waker: Mutex::default(),
-            lines: Throttle::new(LINES_PER_SECOND),
-        }
-    }
-
-    /// Whom to wake when a file that somebody waits for has grown.
-    pub(super) fn wake_with(&self, waker: Waker) {
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
-            waker.wake();
-        }
-    }
-
     /// The file that a client's name means; none when nothing of that kind is fetched.
     pub(super) fn file(&self, name: &[u8], files: &BootFiles) -> Option<Target> {
         names::target(name, files, &self.settings)
@@ -216,12 +184,12 @@ impl Upstream {
             (copy, Some(trouble)) if copy.is_none() || !trouble.passes() => Err(trouble),
             (Some(copy), trouble) => {
                 if let Some(reason) = trouble
-                    && let Some(suppressed) = self.lines.permit(Instant::now())
+                    && let Some(suppressed) = self.common.lines.permit(Instant::now())
                 {
                     let file = &copy.description.name;
                     warn!(file, %reason, suppressed, "served from the cache: the provisioning server gives nothing");
                 }
-                self.counters.count(Count::FromCache);
+                self.common.counters.count(Count::FromCache);
                 let image = library.image(copy.opened).await;
                 image.map_err(|error| Trouble::Failed(format!("the cache cannot be read: {error}")))
             }
@@ -229,19 +197,24 @@ impl Upstream {
         }
     }
 
-    /// What is kept of a file, if it is what it was, and what it is to be.
+    /// What is kept of a file, if it is what it was, and what it is to be: as its digest says, or else as this server
+    /// has it, and no other.
     async fn copy(
         self: &Arc<Self>,
         key: &[u8],
         expected: Option<Sha256>,
         digests: &Digests,
     ) -> Option<Copy> {
-        let cache = Arc::clone(self.cache.as_ref()?);
-        let key = key.to_owned();
+        let cache = Arc::clone(self.cache.as_ref().ok()?);
+        let (key, base) = (key.to_owned(), self.base.clone());
         let open = move || {
             let description = cache.find(&key)?;
             let digest = description.digest()?;
-            if expected.is_some_and(|expected| expected != digest) {
+            let is_it = match expected {
+                Some(expected) => expected == digest,
+                None => description.is_of(&base),
+            };
+            if !is_it {
                 return None;
             }
             let file = cache.open_content(&description).ok()?;
@@ -252,7 +225,7 @@ impl Upstream {
         match digests.check(&copy.opened, digest).await {
             Ok(Ok(())) => Some(copy),
             Ok(Err(mismatch)) => {
-                let (cache, reason) = (self.cache.as_ref()?, Trouble::Damaged(mismatch));
+                let (cache, reason) = (self.cache.as_ref().ok()?, Trouble::Damaged(mismatch));
                 cache.forget(&copy.description, &reason);
                 None
             }
@@ -270,7 +243,7 @@ impl Upstream {
     }
 
     fn files(&self) -> MutexGuard<'_, HashMap<Vec<u8>, File>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        self.source.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the fetch of a file that is under way, or begins one, unless there was no use in that a moment ago.
@@ -291,13 +264,12 @@ impl Upstream {
             }
         }
         let file = files.entry(target.key.clone()).or_default();
+        // When it is to be another one meanwhile, that goes to those who asked before.
         if let Some(fetch) = &file.fetch
             && fetch.progress.has_changed().is_ok()
+            && fetch.expected == expected
         {
-            return match fetch.expected == expected {
-                true => Joined::Fetch(fetch.progress.clone(), fetch.began),
-                false => Joined::Refused(Trouble::Failed("its digest has just changed".to_owned())),
-            };
+            return Joined::Fetch(fetch.progress.clone(), fetch.began);
         }
         if let Some((spool, was_expected)) = &file.passing
             && let Some(spool) = spool.upgrade()
@@ -318,6 +290,12 @@ impl Upstream {
         let fetch = Arc::clone(self).fetch(target.clone(), expected, known, tell);
         tokio::spawn(fetch);
         Joined::Fetch(progress, now)
+    }
+}
+
+impl Fetch {
+    fn is_told_by(&self, tell: &watch::Sender<Progress>) -> bool {
+        self.progress.same_channel(&tell.subscribe())
     }
 }
 

@@ -19,14 +19,11 @@ const MOST: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Resolver {
     zones: Option<Arc<Publisher>>,
-    /// What short names are completed with.
-    zone: Option<String>,
 }
 
 impl Resolver {
     pub(super) fn new(zones: Option<Arc<Publisher>>) -> Self {
-        let zone = zones.as_ref().and_then(|zones| zones.current().apexes().next());
-        Self { zones, zone }
+        Self { zones }
     }
 
     /// The addresses of a host, best first.
@@ -37,8 +34,10 @@ impl Resolver {
         if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let short = self.zone.as_ref().filter(|_| !host.contains('.'));
-        let full = short.map(|zone| format!("{host}.{zone}"));
+        // Short names are completed with our zone, whichever that is by now.
+        let zones = self.zones.as_ref().filter(|_| !host.contains('.'));
+        let zone = zones.and_then(|zones| zones.current().apexes().next());
+        let full = zone.map(|zone| format!("{host}.{zone}"));
         for name in full.iter().map(String::as_str).chain([host]) {
             match self.in_our_zone(name) {
                 Some(addresses) if addresses.is_empty() => {

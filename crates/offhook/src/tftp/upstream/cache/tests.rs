@@ -7,7 +7,9 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 fn open(directory: &TempDir, limit: u64) -> Arc<Cache> {
-    Arc::new(Cache::open(directory.path(), limit, 0).unwrap())
+    let cache = Cache::read(directory.path(), limit, 0).unwrap();
+    cache.set_limits(limit, 0);
+    Arc::new(cache)
 }
 
 fn keep(cache: &Arc<Cache>, key: &str, content: &[u8]) -> io::Result<()> {
@@ -112,4 +114,39 @@ fn a_cache_that_somebody_removes_to_empty_it_is_made_again() {
     assert_eq!(content(&cache, "a.img"), None);
     keep(&cache, "a.img", b"after").unwrap();
     assert_eq!(content(&open(&directory, MIB), "a.img").unwrap(), b"after");
+}
+
+#[test]
+fn a_lower_limit_holds_at_once_and_for_what_was_promised_room_before() {
+    let directory = TempDir::new().unwrap();
+    let cache = open(&directory, 1000);
+    keep(&cache, "a", &[1; 300]).unwrap();
+    keep(&cache, "b", &[2; 300]).unwrap();
+    let has = |key| cache.find(key).is_some();
+    let room = cache.room(350, b"c").unwrap();
+    let (content, digest) = (cache.create().unwrap(), Sha256([0; 32]));
+    cache.set_limits(310, 0);
+    assert_eq!([has(b"a"), has(b"b")], [false, true]);
+    assert!(cache.keep(b"c", content, &Origin::default(), (350, digest), room).is_err());
+    assert!(has(b"b") && !has(b"c"));
+    assert_eq!(names(&directory).len(), 2, "{:?}", names(&directory));
+    assert!(cache.room(310, b"d").is_ok());
+    cache.set_limits(1000, u64::MAX);
+    assert!(cache.room(1, b"d").is_err(), "the disk is to be left alone");
+}
+
+#[test]
+fn a_file_is_that_of_the_server_it_was_fetched_from() {
+    let directory = TempDir::new().unwrap();
+    let cache = open(&directory, MIB);
+    keep(&cache, "a.img", b"a").unwrap();
+    let mut file = Description::clone(&cache.find(b"a.img").unwrap());
+    file.upstream = Some("http://one".to_owned());
+    file.url = "http://two/a.img".to_owned();
+    assert!(file.is_of("http://one") && !file.is_of("http://two") && !file.is_of("http://on"));
+    // As it was written when that was not noted.
+    file.upstream = None;
+    let text = serde_json::to_string(&file).unwrap().replace("\"upstream\":null,", "");
+    let file: Description = serde_json::from_str(&text).unwrap();
+    assert!(file.is_of("http://two") && !file.is_of("http://one") && !file.is_of("http://tw"));
 }
