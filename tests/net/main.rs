@@ -41,4 +41,5 @@ mod tftp_images;
 mod tftp_reload;
 mod tftp_settings;
 mod udhcpc;
+mod unreachable;
 mod upstream;

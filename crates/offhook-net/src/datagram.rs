@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::mmsg::{self, BATCH, Received, Target};
-use crate::options::enlarge_receive_buffer;
+use crate::options::{enlarge_receive_buffer, enlarge_send_buffer};
 use crate::{BindError, Interface};
 
 /// Room for one datagram, bytes: of any length that UDP has, as a message that is cut off may be without its client
@@ -40,7 +40,7 @@ pub struct Outgoing<'a> {
 
 impl DhcpSocket {
     /// Binds 0.0.0.0:`port`, only for what arrives on `interface` when one is given. `port` 0 is any free one.
-    /// The receive buffer is as large as this process may make it.
+    /// The receive buffer is as large as this process may make it, and so is the send buffer, up to 4 MiB.
     ///
     /// Neither SO_REUSEADDR nor SO_REUSEPORT: with them on both sides Linux lets two DHCP servers share a
     /// port, and each of them sees half of the traffic or all of it twice. Without, sockets bound to
@@ -69,6 +69,7 @@ impl DhcpSocket {
             socket.bind_device(Some(interface.name.as_bytes()))?;
         }
         let receive_buffer = enlarge_receive_buffer(&socket)?;
+        enlarge_send_buffer(&socket);
         socket.bind(&wanted.into())?;
         let address = socket.local_addr()?.as_socket_ipv4().unwrap_or(wanted);
         Ok(Self { socket, interface: interface.cloned(), address, receive_buffer })

@@ -25,7 +25,7 @@ pub use exchange::{Exchanges, send_now};
 pub use frame::{Frame, FrameError, UdpFrame};
 pub use interface::{Interface, interfaces};
 pub use multiplex::{Event, Events, Interest, Multiplexer};
-pub use options::never_fragment;
+pub use options::{enlarge_send_buffer, never_fragment};
 pub use packet::FrameSocket;
 pub use poll::{Poller, Ready, Waker};
 pub use probe::{ArpSocket, EchoSocket};

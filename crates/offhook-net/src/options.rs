@@ -26,6 +26,22 @@ pub(crate) fn enlarge_receive_buffer(socket: &socket2::Socket) -> io::Result<usi
     Ok(socket.recv_buffer_size()? / 2)
 }
 
+/// How large a send buffer is asked for, bytes: what the kernel can have waiting for ARP, a datagram of some 0.8 KiB
+/// for each of the 1,024 neighbours it looks for at a time, several times over.
+const SEND_BUFFER: usize = 4 << 20;
+
+/// Makes the send buffer as large as allowed, up to 4 MiB. Answers to hosts that do not answer ARP, because they were
+/// switched off or their addresses are forged, fill it for the seconds they are looked for, and while it is full
+/// nobody is answered: with the default of 208 KiB a hundred such questions a second suffice.
+///
+/// A smaller one serves as well, only not through such a time, so what cannot be had is no error.
+pub fn enlarge_send_buffer(socket: &impl AsFd) {
+    // Beyond net.core.wmem_max needs CAP_NET_ADMIN; up to it needs nothing.
+    if setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+        let _ = setsockopt(socket, sockopt::SndBuf, &SEND_BUFFER);
+    }
+}
+
 /// Sends every datagram whole or, when the link does not take one as long, not at all: fragments can be forged
 /// (RFC 9715), and so can the message that a router on the way wants them.
 ///

@@ -91,6 +91,7 @@ fn open_udp(address: SocketAddr) -> io::Result<(UdpSocket, u16)> {
     socket.set_nonblocking(true)?;
     // As much as the kernel grants (net.core.rmem_max): phones that boot together ask together.
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    offhook_net::enlarge_send_buffer(&socket);
     let port = socket.local_addr()?.port();
     Ok((socket, port))
 }
