@@ -1,9 +1,10 @@
 //! Phones down to the frame: what goes to whom, and what the guide's table gives each.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use offhook_model::Mac;
+use offhook_net::{FrameSocket, Interface};
 
 use crate::lab::{Lab, Vlan};
 use crate::packet::*;
@@ -27,6 +28,34 @@ fn a_client_without_an_address_is_answered_by_a_frame_to_its_own_mac_and_nobody_
         let offer = card.ask(&Message::new(DISCOVER, mac(2), 2).broadcast()).expect("an OFFER");
         assert_eq!(offer.destination_mac, Mac([0xff; 6]));
         assert_eq!(*offer.destination.ip(), Ipv4Addr::BROADCAST);
+    });
+}
+
+/// RFC 2131, 4.4.4: a client that knows the server may use its address in DISCOVER and REQUEST, and has none yet.
+#[test]
+fn a_client_without_an_address_may_ask_us_alone() {
+    let lab = Lab::new();
+    let _server = lab.serve();
+    let ours = lab.appliance.enter(|| Interface::named("voice0").unwrap()).mac.unwrap();
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        let frames = FrameSocket::open(&Interface::named("eth0").unwrap()).unwrap();
+        let ask = |message: &Message, to: &str| {
+            let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+            let to = to.parse().unwrap();
+            frames.send_udp_from(message.mac, ours, nobody, to, &message.bytes()).unwrap();
+            card.reply_within(message.xid, NOBODY)
+        };
+        let offer = ask(&Message::new(DISCOVER, mac(1), 1), "10.250.1.5:67").expect("an OFFER");
+        assert_eq!((offer.kind(), offer.destination_mac), (OFFER, mac(1)));
+        let request = Message::new(REQUEST, mac(1), 2).with(50, offer.yiaddr().octets());
+        let request = request.with(54, [10, 250, 1, 5]);
+        let ack = ask(&request, "10.250.1.5:67").expect("an ACK");
+        assert_eq!((ack.kind(), ack.yiaddr()), (ACK, offer.yiaddr()));
+        // What is for somebody else is not ours to answer, and what is for everybody comes once.
+        assert!(ask(&Message::new(DISCOVER, mac(2), 3), "10.250.1.9:67").is_none());
+        assert!(ask(&Message::new(DISCOVER, mac(2), 4), "255.255.255.255:67").is_some());
+        assert!(card.reply_within(4, NOBODY).is_none());
     });
 }
 

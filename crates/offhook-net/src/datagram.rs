@@ -187,6 +187,12 @@ impl RecvBatch {
         Self { bytes: vec![0; BATCH * SLOT].into(), received: Vec::with_capacity(BATCH) }
     }
 
+    /// All its room, to be used otherwise; it holds no datagrams any more.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        self.received.clear();
+        &mut self.bytes
+    }
+
     /// The datagrams of the last [`DhcpSocket::recv_batch`], oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
         self.received.iter().zip(self.bytes.chunks_exact(SLOT)).map(|(one, slot)| Datagram {

@@ -16,7 +16,7 @@ use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 use crate::mmsg::{self, Target};
 use crate::options::{enlarge_receive_buffer, link_address, promiscuous};
 use crate::poll::wait_for;
-use crate::{Frame, Interface, UdpFrame};
+use crate::{Datagram, Frame, Interface, RecvBatch, UdpFrame};
 
 /// An AF_PACKET socket on one interface, for IPv4 UDP. Needs CAP_NET_RAW. Non-blocking.
 #[derive(Debug)]
@@ -61,6 +61,19 @@ impl FrameSocket {
             self::promiscuous(&this.socket, interface)?;
         }
         // Last: only now does it receive, so nothing gets past the filter or in from other interfaces.
+        this.socket.bind(&this.link)?;
+        Ok(this)
+    }
+
+    /// For receiving what the kernel keeps from UDP sockets: datagrams to `port` at an address of somebody's, from
+    /// clients without one (0.0.0.0), addressed to this host's MAC address. Those to everybody (255.255.255.255) are
+    /// not among them, nor are fragments.
+    ///
+    /// # Errors
+    /// CAP_NET_RAW is missing or the interface is gone.
+    pub fn open_unaddressed(interface: &Interface, port: u16) -> io::Result<Self> {
+        let this = Self::open(interface)?;
+        this.socket.attach_filter(&unaddressed_filter(port))?;
         this.socket.bind(&this.link)?;
         Ok(this)
     }
@@ -179,6 +192,22 @@ impl FrameSocket {
         }
     }
 
+    /// The next UDP datagram, without waiting, read into the room of `batch`; none when there is none now.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn recv_datagram<'a>(&self, batch: &'a mut RecvBatch) -> io::Result<Option<Datagram<'a>>> {
+        let frame = self.recv(batch.room(), Some(Duration::ZERO))?;
+        Ok(frame.map(|frame| Datagram {
+            bytes: frame.payload,
+            source: frame.source,
+            destination: *frame.destination.ip(),
+            local: *frame.destination.ip(),
+            interface: self.interface.index,
+            truncated: false,
+        }))
+    }
+
     /// The interface's hardware address.
     pub fn mac(&self) -> Mac {
         self.interface.mac.unwrap_or(Mac([0; 6]))
@@ -191,17 +220,19 @@ impl AsFd for FrameSocket {
     }
 }
 
+const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
+const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const LOAD_HALF_AFTER_IP: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
+const IP_HEADER_LENGTH: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
+const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const IF_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+
 /// A classic BPF program over an Ethernet frame: IPv4, UDP, no fragment but the first, to `port`; and for this
 /// host, or for anybody when `promiscuous`: on veth and on a bridge, others' frames come in without asking.
 fn udp_filter(promiscuous: bool, port: Option<u16>) -> Vec<SockFilter> {
-    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-    const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
-    const LOAD_HALF_AFTER_IP: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
-    const IP_HEADER_LENGTH: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
-    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const IF_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
     // No packet has type 255.
     let unwanted_type = if promiscuous { 0xff } else { u32::from(libc::PACKET_OTHERHOST) };
     let port_or_any = match port {
@@ -221,6 +252,31 @@ fn udp_filter(promiscuous: bool, port: Option<u16>) -> Vec<SockFilter> {
         SockFilter::new(IP_HEADER_LENGTH, 0, 0, 14),
         SockFilter::new(LOAD_HALF_AFTER_IP, 0, 0, 14 + 2),
         port_or_any,
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
+}
+
+/// A classic BPF program over an Ethernet frame for this host: IPv4, UDP, in one piece, from 0.0.0.0, not to
+/// 255.255.255.255, and to `port`.
+fn unaddressed_filter(port: u16) -> Vec<SockFilter> {
+    // Jumps count the instructions to skip: none, or to the last, which drops the frame.
+    vec![
+        SockFilter::new(LOAD_BYTE, 0, 0, PACKET_TYPE),
+        SockFilter::new(IF_EQUAL, 14, 0, u32::from(libc::PACKET_OTHERHOST)),
+        SockFilter::new(LOAD_HALF, 0, 0, 12),
+        SockFilter::new(IF_EQUAL, 0, 12, 0x0800),
+        SockFilter::new(LOAD_BYTE, 0, 0, 23),
+        SockFilter::new(IF_EQUAL, 0, 10, 17),
+        SockFilter::new(LOAD_WORD, 0, 0, 26),
+        SockFilter::new(IF_EQUAL, 0, 8, 0),
+        SockFilter::new(LOAD_WORD, 0, 0, 30),
+        SockFilter::new(IF_EQUAL, 6, 0, u32::MAX),
+        SockFilter::new(LOAD_HALF, 0, 0, 20),
+        SockFilter::new(IF_BITS, 4, 0, 0x3fff),
+        SockFilter::new(IP_HEADER_LENGTH, 0, 0, 14),
+        SockFilter::new(LOAD_HALF_AFTER_IP, 0, 0, 14 + 2),
+        SockFilter::new(IF_EQUAL, 0, 1, u32::from(port)),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
         SockFilter::new(RETURN, 0, 0, 0),
     ]

@@ -72,6 +72,8 @@ impl StartError {
 pub(crate) struct Ports {
     sockets: Vec<DhcpSocket>,
     links: Vec<Port>,
+    /// One on each interface of a scope, for what clients without an address send to one of ours (RFC 2131, 4.4.4).
+    unaddressed: Vec<FrameSocket>,
     /// Whether the one socket is on all interfaces.
     everywhere: bool,
 }
@@ -148,8 +150,19 @@ impl Ports {
                 Err(error) => errors.push(StartError::Bind(error)),
             }
         }
+        let mut unaddressed: Vec<FrameSocket> = Vec::new();
+        for Port { interface, link, .. } in &links {
+            if unaddressed.iter().any(|other| other.interface().index == interface.index) {
+                continue;
+            }
+            match FrameSocket::open_unaddressed(interface, SERVER) {
+                Ok(socket) => unaddressed.push(socket),
+                Err(source) => errors.push(no_frames(link.address, interface, source)),
+            }
+        }
         links.extend(other_links(&links, everywhere));
-        if errors.is_empty() { Ok(Self { sockets, links, everywhere }) } else { Err(errors) }
+        let this = Self { sockets, links, unaddressed, everywhere };
+        if errors.is_empty() { Ok(this) } else { Err(errors) }
     }
 
     /// The links as the core knows them, by place.
@@ -210,9 +223,20 @@ impl Ports {
         &self.sockets
     }
 
-    /// The descriptors of [`Ports::sockets`], in the same order.
+    /// The sockets for clients without an address that know one of ours. What they receive may be for somebody else.
+    pub(crate) fn unaddressed(&self) -> &[FrameSocket] {
+        &self.unaddressed
+    }
+
+    /// The descriptors of [`Ports::sockets`] and [`Ports::unaddressed`], in the same order.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.sockets.iter().map(AsFd::as_fd).collect()
+        let unaddressed = self.unaddressed.iter().map(AsFd::as_fd);
+        self.sockets.iter().map(AsFd::as_fd).chain(unaddressed).collect()
+    }
+
+    /// Whether an address is one of ours.
+    pub(crate) fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.links.iter().any(|port| port.link.address == address)
     }
 
     /// The link a datagram came in by: the one with the address it was sent to, else the first on its interface.
@@ -364,15 +388,19 @@ fn scope_link(id: ScopeId, scope: &Scope, name: &str) -> Result<Port, StartError
             found: interface.addresses.iter().map(|(address, _)| *address).collect(),
         });
     };
-    let frames = Some(FrameSocket::open(&interface).map_err(|source| {
-        StartError::Bind(BindError {
-            what: "raw DHCP frames",
-            address: SocketAddrV4::new(address, SERVER).into(),
-            interface: Some(name.to_owned()),
-            source,
-        })
-    })?);
+    let frames =
+        FrameSocket::open(&interface).map_err(|source| no_frames(address, &interface, source))?;
+    let frames = Some(frames);
     Ok(Port { socket: 0, interface, prefix, link: Link { scope: Some(id), address }, frames })
+}
+
+fn no_frames(address: Ipv4Addr, interface: &Interface, source: io::Error) -> StartError {
+    StartError::Bind(BindError {
+        what: "raw DHCP frames",
+        address: SocketAddrV4::new(address, SERVER).into(),
+        interface: Some(interface.name.clone()),
+        source,
+    })
 }
 
 /// A link for every other address of this host: each names the server as well (RFC 2131, 4.1), and relays may send to

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offhook_dhcp::{Ahead, Arrival, ClockSet, Core, Decision, MessageType, SPARE, Ticket, Trace};
 use offhook_model::{LeaseWrite, Site, Time};
-use offhook_net::{Poller, Ready, Recovery, RecvBatch, recovery};
+use offhook_net::{FrameSocket, Poller, Ready, Recovery, RecvBatch, recovery};
 use offhook_store::Writer;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -216,9 +216,33 @@ impl Worker {
                 }
             }
         }
+        let place = ports.sockets().len();
+        for (place, socket) in (place..).zip(ports.unaddressed()) {
+            if is_readable(place) {
+                self.receive_unaddressed(socket, batch);
+            }
+        }
         match self.backlog.shed() {
             0 => {}
             shed => self.journal.shed(shed),
+        }
+    }
+
+    /// As [`Self::receive`], of a socket that hears what is for others as well.
+    fn receive_unaddressed(&mut self, socket: &FrameSocket, batch: &mut RecvBatch) {
+        for _ in 0..BATCH {
+            if self.backlog.is_full() {
+                return;
+            }
+            match socket.recv_datagram(batch) {
+                Ok(Some(datagram)) if self.ports.is_own(datagram.destination) => {
+                    self.backlog.push(&datagram);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(error) if recovery(&error) == Recovery::Ignore => {}
+                Err(error) => return self.journal.receive_failed(&error),
+            }
         }
     }
 
