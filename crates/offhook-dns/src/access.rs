@@ -16,6 +16,8 @@ pub(crate) struct Access {
     transfer: Vec<Ipv4Network>,
     /// Whether `networks` follows from other facts, rather than being stated.
     is_derived: bool,
+    /// Answers of one kind for one client a second, and refusals for one network; 0 is no limit.
+    limits: (u32, u32),
 }
 
 impl Access {
@@ -31,6 +33,7 @@ impl Access {
             own: site.dns.listen.iter().map(|listener| listener.ip().to_canonical()).collect(),
             transfer: access.transfer.clone(),
             is_derived: access.allow.is_none(),
+            limits: (access.rate_limit, access.refusal_limit),
         }
     }
 
@@ -48,6 +51,16 @@ impl Access {
             || client.is_loopback()
             || self.own.contains(&client)
             || is_in(&self.transfer, client)
+    }
+
+    /// How many answers and refusals are sent over UDP.
+    pub(crate) fn limits(&self) -> (u32, u32) {
+        self.limits
+    }
+
+    /// Who may have whole zones.
+    pub(crate) fn transfer(&self) -> &[Ipv4Network] {
+        &self.transfer
     }
 
     /// Whether `client` may have whole zones.

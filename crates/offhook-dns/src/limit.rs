@@ -83,9 +83,21 @@ struct Account {
 impl RateLimit {
     /// At most so many answers a second of one kind to one client, and so many refusals to one network; 0 is no limit.
     pub fn new(answers: u32, refusals: u32) -> Self {
-        let accounts =
-            vec![Account::default(); if answers == 0 && refusals == 0 { 0 } else { ACCOUNTS }];
+        let accounts = vec![Account::default(); accounts(answers, refusals)];
         Self { answers, refusals, accounts: accounts.into(), hasher: RandomState::new() }
+    }
+
+    /// The same limits with other numbers from now on; what was sent so far counts. Costs next to nothing when they are
+    /// as they were.
+    pub fn set(&mut self, answers: u32, refusals: u32) {
+        if (answers, refusals) == (self.answers, self.refusals) {
+            return;
+        }
+        (self.answers, self.refusals) = (answers, refusals);
+        let accounts = accounts(answers, refusals);
+        if accounts != self.accounts.len() {
+            self.accounts = vec![Account::default(); accounts].into();
+        }
     }
 
     /// Whether answers to a client are counted; `is_refused` says that none of its questions is answered.
@@ -123,6 +135,11 @@ impl RateLimit {
         account.beyond = account.beyond.wrapping_add(1);
         if account.beyond % SLIP == 0 { Verdict::Truncate } else { Verdict::Drop }
     }
+}
+
+/// How many accounts are needed.
+fn accounts(answers: u32, refusals: u32) -> usize {
+    if answers == 0 && refusals == 0 { 0 } else { ACCOUNTS }
 }
 
 /// The /24 or /56 that an address is in.
@@ -189,6 +206,27 @@ mod tests {
         let mut off = RateLimit::new(0, 0);
         assert_eq!(off.pass(at(0), udp("192.0.2.1"), Kind::Error, true), Verdict::Send);
         assert!(off.accounts.is_empty());
+    }
+
+    #[test]
+    fn other_limits_hold_at_once_and_what_was_sent_counts() {
+        use Verdict::{Drop, Send};
+        let mut limit = RateLimit::new(0, 0);
+        let sent = |limit: &mut RateLimit, times| {
+            let mut all =
+                (0..times).map(|_| limit.pass(at(0), udp("10.250.1.20"), Kind::Records, false));
+            all.find(|verdict| *verdict != Send)
+        };
+        assert_eq!(sent(&mut limit, 100), None);
+        limit.set(3, 0);
+        assert_eq!(sent(&mut limit, 2), None);
+        limit.set(5, 1);
+        assert_eq!(sent(&mut limit, 3), None);
+        assert_eq!(sent(&mut limit, 1), Some(Drop));
+        assert!(limit.counts(true));
+        limit.set(0, 0);
+        assert_eq!(sent(&mut limit, 100), None);
+        assert!(limit.accounts.is_empty());
     }
 
     #[test]

@@ -23,6 +23,23 @@ pub(crate) struct RrSet {
     pub(crate) ahead: usize,
 }
 
+impl PartialEq for RrSet {
+    /// The order in which records are kept is nobody's business but that of the first ones.
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |set: &Self| {
+            set.data.split_at_checked(set.ahead).map(|(a, b)| [a.to_vec(), b.to_vec()])
+        };
+        let same = |(one, other): (Vec<RData>, Vec<RData>)| {
+            one.len() == other.len() && one.iter().all(|data| other.contains(data))
+        };
+        (self.rtype, self.ttl, self.ahead) == (other.rtype, other.ttl, other.ahead)
+            && (self.data == other.data
+                || parts(self)
+                    .zip(parts(other))
+                    .is_some_and(|(one, other)| one.into_iter().zip(other).all(same)))
+    }
+}
+
 impl RrSet {
     /// Whether the records are to be spread over those who ask: which server a phone tries first.
     pub(crate) fn shuffled(&self) -> bool {
@@ -41,6 +58,14 @@ pub(crate) struct Node {
     pub(crate) wildcard: bool,
     /// How many names are one label below this one.
     children: u32,
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        (self.zone, self.wildcard, self.children) == (other.zone, other.wildcard, other.children)
+            && self.rrsets.len() == other.rrsets.len()
+            && self.rrsets.iter().all(|set| other.rrset(set.rtype) == Some(set))
+    }
 }
 
 impl Node {
@@ -68,7 +93,7 @@ pub(crate) enum Found<'a, 'n> {
 /// lead to the zone a missing one would be in.
 ///
 /// Cloning is cheap and shares everything; a change copies only the part it is in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Nodes {
     shards: Box<[Arc<Shard>; SHARDS]>,
 }

@@ -47,6 +47,18 @@ pub(crate) struct Zone {
     pub(crate) part: Option<Vec<RangeInclusive<u8>>>,
 }
 
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        // Records of the library are equal whatever their TTLs are. What follows from the apex is left out.
+        self.key == other.key
+            && self.soa_ttl == other.soa_ttl
+            && self.negative.ttl == other.negative.ttl
+            && self.negative.data == other.negative.data
+            && self.has_cuts == other.has_cuts
+            && self.part == other.part
+    }
+}
+
 impl Zone {
     pub(crate) fn new(apex: Name, soa: SOA, soa_ttl: u32) -> Self {
         let ttl = soa_ttl.min(soa.minimum);
@@ -95,6 +107,33 @@ impl Zones {
     /// Whether questions of `client` are answered, rather than refused.
     pub fn answers(&self, client: IpAddr) -> bool {
         self.access.answers(client)
+    }
+
+    /// How many answers of one kind one client is given a second over UDP, and how many refusals one network; 0 is no
+    /// limit.
+    pub fn rate_limits(&self) -> (u32, u32) {
+        self.access.limits()
+    }
+
+    /// Who may have whole zones.
+    pub fn transfer_networks(&self) -> &[Ipv4Network] {
+        self.access.transfer()
+    }
+
+    /// Whether the zones of the configuration are the same as in `other`, record by record, the names of leases and the
+    /// serial aside.
+    pub fn has_records_of(&self, other: &Self) -> bool {
+        self.zones == other.zones && self.nodes == other.nodes
+    }
+
+    /// Comes after `before`: what is known of servers that are asked as they were then is still right, whoever
+    /// compares them by the list that they are in.
+    pub fn succeed(&mut self, before: &Self) {
+        for (top, servers) in &mut Arc::make_mut(&mut self.upstreams).servers {
+            if let Some(same) = before.upstreams.servers.get(top).filter(|same| *same == servers) {
+                *servers = Arc::clone(same);
+            }
+        }
     }
 
     /// Answers questions from these networks as well, unless the configuration states whose are answered.

@@ -76,6 +76,17 @@ impl Answer {
         if self.nxdomain { ResponseCode::NXDomain } else { ResponseCode::NoError }
     }
 
+    /// Whether it says that there is nothing (RFC 2308): no such name, or no such record.
+    pub(super) fn is_negative(&self) -> bool {
+        self.nxdomain || self.authorities.iter().any(|set| set.rtype == rtype::SOA)
+    }
+
+    /// Whose records it has, in lower-case wire form.
+    pub(super) fn owners(&self) -> impl Iterator<Item = Vec<u8>> {
+        let sections = [&self.answers, &self.authorities, &self.additionals];
+        sections.into_iter().flatten().map(|set| set.owner.to_ascii_lowercase())
+    }
+
     /// Octets in memory, about.
     pub(super) fn cost(&self) -> usize {
         let sections = [&self.answers, &self.authorities, &self.additionals];

@@ -49,8 +49,9 @@ struct Slot {
     /// Asked for since the hand last came by.
     wanted: bool,
     answer: Arc<Answer>,
-    /// When it came.
+    /// When it came, or so long before as its life was shortened since.
     since: Instant,
+    shortened: Duration,
 }
 
 impl Slot {
@@ -138,6 +139,7 @@ impl Cache {
             wanted: false,
             answer: Arc::clone(answer),
             since: now,
+            shortened: Duration::ZERO,
         };
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -157,6 +159,42 @@ impl Cache {
         }
         if self.failures.len() < MOST_FAILURES {
             self.failures.insert(query.clone(), now + FAILURE);
+        }
+    }
+
+    /// Has the bounds of `settings` from now on. What was kept under others is kept no longer than if it had come under
+    /// these.
+    pub fn set(&mut self, settings: &DnsCache) {
+        self.capacity = settings.entries as usize;
+        self.stale = settings.stale;
+        while self.used > self.capacity {
+            self.evict();
+        }
+        for slot in self.slots.iter_mut().flatten() {
+            let most = if slot.answer.is_negative() {
+                settings.negative_ttl.min(settings.max_ttl)
+            } else {
+                settings.max_ttl
+            };
+            let excess = Duration::from_secs(slot.answer.ttl().into()).saturating_sub(most);
+            let shortened = slot.shortened.max(excess);
+            // As if it had come so much sooner.
+            if let Some(since) = slot.since.checked_sub(shortened - slot.shortened) {
+                (slot.since, slot.shortened) = (since, shortened);
+            }
+        }
+    }
+
+    /// Keeps what `is_good` says is good still, and no failures: whoever is asked now has not failed yet.
+    pub(super) fn retain(&mut self, is_good: impl Fn(&Query, &Answer) -> bool) {
+        self.failures.clear();
+        for (place, entry) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = entry.take_if(|slot| !is_good(&slot.query, &slot.answer)) else {
+                continue;
+            };
+            self.index.remove(&slot.query);
+            self.used -= slot.units;
+            self.free.push(place);
         }
     }
 

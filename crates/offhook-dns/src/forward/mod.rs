@@ -13,6 +13,7 @@
 
 mod answer;
 mod cache;
+mod follow;
 mod inquiry;
 mod query;
 mod response;

@@ -86,10 +86,14 @@ impl Trust {
     /// Whether they are believed about `name`, in lower-case wire form: it is not ours, and not asked of anybody
     /// else. Where an alias leads to what nobody is asked about, they are the only ones who can say more.
     pub fn covers(&self, name: &[u8]) -> bool {
-        let is_theirs =
-            self.zones.upstreams.responsible(name).is_none_or(|(top, _)| *top == self.top);
-        is_theirs && self.zones.is_outside(name)
+        covers(&self.zones, &self.top, name)
     }
+}
+
+/// Whether those who serve what is below `top` are believed about `name`, in lower-case wire form.
+pub(super) fn covers(zones: &Zones, top: &NameKey, name: &[u8]) -> bool {
+    zones.upstreams.responsible(name).is_none_or(|(other, _)| other == top)
+        && zones.is_outside(name)
 }
 
 impl Forward {

@@ -95,7 +95,12 @@ impl Upstream {
 }
 
 impl Upstreams {
-    /// Every server that was ever asked.
+    /// Forgets every server but these: nobody else is asked any more.
+    pub fn retain(&mut self, is_asked: impl Fn(SocketAddr) -> bool) {
+        self.servers.retain(|server, _| is_asked(*server));
+    }
+
+    /// Every server that was ever asked and is asked still.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Upstream)> {
         self.servers.iter().map(|(address, server)| (*address, server))
     }

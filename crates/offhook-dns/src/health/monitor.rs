@@ -101,6 +101,17 @@ impl Monitor {
         }
     }
 
+    /// The server is asked in another rhythm, or judged by other counts, from `now` on. What is known of it stays.
+    pub fn adopt(&mut self, health: &Health, now: Instant) {
+        self.penalty = self.penalty(now);
+        self.penalty_at = now;
+        self.rise = health.rise.max(1);
+        self.fall = health.fall.max(1);
+        self.period = period(health);
+        self.half_life = health.damping.as_secs_f64();
+        self.next = self.next.min(now + self.period);
+    }
+
     /// What is known.
     pub fn state(&self) -> State {
         self.state

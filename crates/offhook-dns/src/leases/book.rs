@@ -26,7 +26,8 @@ const STALE: usize = 64;
 /// configuration has are not given to leases at all.
 ///
 /// What is known of a lease is in one place, its record, which readers and the book share; a renewal changes there what
-/// no reader looks at. Of a name that one client alone claims nothing is kept but that it leads to the record.
+/// no reader looks at. Of a name that one client alone claims nothing is kept but that it leads to the record. A record
+/// has all that its client would be called, whatever the configuration has to say to that: it may say otherwise later.
 #[derive(Debug)]
 pub struct NameBook {
     rules: Rules,
@@ -63,14 +64,27 @@ struct Claim {
     text: String,
     rank: Rank,
     hash: u32,
+    /// Whether rules and configuration let it have the name.
+    is_granted: bool,
+}
+
+impl Rules {
+    fn grant(&self, rank: Rank) -> bool {
+        match rank {
+            Rank::Model => self.models,
+            Rank::HostName => self.hosts,
+        }
+    }
 }
 
 impl NameBook {
     /// A book of `zone`, without leases.
     pub fn new(zone: &DomainName, rules: Rules) -> Self {
+        let mut names = LeaseNames::new(zone);
+        names.ttl = rules.ttl.max(1);
         Self {
             rules,
-            names: LeaseNames::new(zone),
+            names,
             arena: Arena::new(),
             changed: false,
             holders: 0,
@@ -112,14 +126,20 @@ impl NameBook {
         }
         self.count += 1;
         let claims = self.claims(lease, is_taken);
-        let ttl = self.ttl(lease);
+        let ttl = ttl(lease);
         let looked_at = before.as_ref().map(|(_, record)| record.looked_at);
         let looked_at = self.look_at(address, expires, looked_at);
         let labels = claims.iter().map(|claim| (claim.text.as_str(), claim.rank));
         let mut record = Record::new(address, hardware, ttl, labels);
         (record.expires, record.looked_at, record.last) = (expires, looked_at, self.count);
         match before {
-            Some((at, before)) if before.ttl == ttl && before.labels().eq(record.labels()) => {
+            Some((at, before))
+                if before.ttl == ttl
+                    && before.labels().eq(record.labels())
+                    && claims
+                        .iter()
+                        .all(|claim| claim.is_granted == self.has(claim, address, at)) =>
+            {
                 self.renew(at, &record, &claims);
             }
             before => self.replace(before, record, &claims),
@@ -160,6 +180,37 @@ impl NameBook {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Other rules hold from now on, and the configuration has other names. What it has now is taken from leases, and
+    /// what it has no longer goes to those that claim it: of several, to the one that was acknowledged longest ago.
+    /// `is_taken` tells whether a lease of this address may not have a name, given in lower-case wire form. Takes as
+    /// long as there are leases; what was published before stays as it was.
+    pub fn set_rules(&mut self, rules: Rules, is_taken: impl Fn(Ipv4Addr, &[u8]) -> bool) {
+        self.begin();
+        self.rules = rules;
+        let ttl = rules.ttl.max(1);
+        self.changed |= std::mem::replace(&mut self.names.ttl, ttl) != ttl && self.holders > 0;
+        let all = self.names.records().map(|(_, record)| (record.last, record.address));
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable();
+        for (_, address) in all {
+            let Some((at, record)) = self.names.held(address) else { continue };
+            for (label, rank) in record.labels() {
+                // Labels of leases are ASCII.
+                let text = String::from_utf8_lossy(label).into_owned();
+                let hash = self.names.hash(label);
+                let is_granted = rules.grant(rank) && !is_taken(address, &self.names.wire(&text));
+                let claim = Claim { text, rank, hash, is_granted };
+                match (self.has(&claim, address, at), is_granted) {
+                    (true, false) => self.unclaim(label, address, at),
+                    (false, true) => self.claim(&claim, address, at),
+                    _ => continue,
+                }
+                self.moved.push(address);
+            }
+            self.settled();
         }
     }
 
@@ -208,27 +259,31 @@ impl NameBook {
                 // One of two labels, once in four thousand million times, if they are not the same.
                 Some(claim) if claim.text == text => claim.rank = claim.rank.min(rank),
                 Some(_) => {}
-                None if is_taken(&self.names.wire(&text)) => {}
-                None => claims.push(Claim { text, rank, hash }),
+                None => claims.push(Claim { text, rank, hash, is_granted: false }),
             };
         };
-        if let Some(name) = lease.host_label().filter(|_| self.rules.hosts) {
+        if let Some(name) = lease.host_label() {
             // Programs that hold names to the letter of RFC 1123 take no underscore.
             let strict = name.contains('_').then(|| name.replace('_', "-"));
             add(name, Rank::HostName);
             strict.into_iter().for_each(|name| add(name, Rank::HostName));
         }
-        if let Some(name) = lease.model_label().filter(|_| self.rules.models) {
+        if let Some(name) = lease.model_label() {
             add(name, Rank::Model);
+        }
+        for claim in &mut claims {
+            claim.is_granted =
+                self.rules.grant(claim.rank) && !is_taken(&self.names.wire(&claim.text));
         }
         claims
     }
 
-    /// A third of the lease at most (RFC 4702, section 5); the lease may be given back any time.
-    fn ttl(&self, lease: &Lease) -> u32 {
-        let third = lease.expires.since(lease.since) / 3;
-        let seconds = u32::try_from(third.min(LONGEST).as_secs()).unwrap_or_default();
-        seconds.clamp(1, self.rules.ttl.max(1))
+    /// Whether an address, whose record is there, was granted a name: it leads to it, or would if nobody else had it.
+    fn has(&self, claim: &Claim, address: Ipv4Addr, at: Place) -> bool {
+        let contested =
+            self.contested.get(claim.text.as_str()).filter(|_| !self.contested.is_empty());
+        contested
+            .map_or_else(|| self.names.leads_to(claim.hash, at), |claims| claims.contains(&address))
     }
 
     /// Sees to it that a lease is looked at when it ends, or before; tells when. A renewal moves nothing.
@@ -264,10 +319,13 @@ impl NameBook {
         self.holders += usize::from(before.is_none());
         self.lead_address(address, before.as_ref().map(|(at, _)| *at), Some(at));
         if let Some((at, before)) = &before {
-            let gone = before.labels().filter(|(label, _)| record.rank_of(label).is_none());
+            let stays = |label: &[u8]| {
+                claims.iter().any(|claim| claim.is_granted && claim.text.as_bytes() == label)
+            };
+            let gone = before.labels().filter(|(label, _)| !stays(label));
             gone.for_each(|(label, _)| self.unclaim(label, address, *at));
         }
-        for claim in claims {
+        for claim in claims.iter().filter(|claim| claim.is_granted) {
             self.claim(claim, address, at);
         }
         self.moved.push(address);
@@ -420,4 +478,11 @@ impl NameBook {
             self.names.above = self.led(self.names.above, spread(octets.0), before, to);
         }
     }
+}
+
+/// A third of the lease at most (RFC 4702, section 5); the lease may be given back any time.
+fn ttl(lease: &Lease) -> u32 {
+    let third = lease.expires.since(lease.since) / 3;
+    let seconds = u32::try_from(third.min(LONGEST).as_secs()).unwrap_or_default();
+    seconds.max(1)
 }

@@ -40,6 +40,8 @@ pub struct LeaseNames {
     above: Place,
     /// How many labels lead somewhere.
     len: usize,
+    /// The longest TTL, seconds.
+    ttl: u32,
     /// Keyed: clients choose their names, and must not choose them to collide.
     hasher: RandomState,
     /// Who has a copy has one of this: what the copy leads to is not changed meanwhile.
@@ -85,6 +87,7 @@ impl LeaseNames {
             addresses: 0,
             above: 0,
             len: 0,
+            ttl: u32::MAX,
             hasher: RandomState::new(),
             readers: Arc::new(()),
         }
@@ -124,7 +127,7 @@ impl LeaseNames {
         }
         if let Some(label) = self.label(wire) {
             let (_, record) = self.led_to(label)?;
-            return Some(Leased::Address { to: record.address, ttl: record.ttl });
+            return Some(Leased::Address { to: record.address, ttl: record.ttl.min(self.ttl) });
         }
         let (octets, count) = reverse_octets(wire)?;
         let [a, b, c, _] = octets;
@@ -134,7 +137,7 @@ impl LeaseNames {
             4 => {
                 let (_, record) = self.held(octets.into())?;
                 let (label, zone) = (record.pointer()?, self.zone.as_wire());
-                return Some(Leased::Name { label, zone, ttl: record.ttl });
+                return Some(Leased::Name { label, zone, ttl: record.ttl.min(self.ttl) });
             }
             _ => return None,
         };

@@ -29,7 +29,7 @@ pub(super) const UNSETTLED: u8 = 0xff;
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) address: Ipv4Addr,
-    /// Of its DNS records, seconds; less than 256.
+    /// Of its DNS records at most, seconds; less than 256.
     pub(super) ttl: u32,
     /// Which of its labels its PTR record has, counted from one; zero for none.
     pub(super) pointer: u8,

@@ -231,6 +231,39 @@ fn what_is_published_can_be_chosen() {
     }
 }
 
+#[test]
+fn a_name_that_the_configuration_takes_comes_back_when_it_goes_and_a_lease_has_its_other_one_meanwhile()
+ {
+    let mut book = book(RULES);
+    put(&mut book, 0, &lease(at(0), ip(20), 1, "440HD", "desk"));
+    put(&mut book, 1, &lease(at(1), ip(21), 2, "440HD", "sip"));
+    let (before, snapshot) = (published(book.names()), book.changed().unwrap().clone());
+    let taken = wire("desk.lab.voip.");
+    book.set_rules(RULES, |_, name| name == taken);
+    assert!(book.changed().is_some());
+    assert_eq!(book.names().address_of("desk"), None);
+    assert_eq!(book.names().label_of(ip(20)).as_deref(), Some("440hd-00908f000001"));
+    assert_eq!(book.names().label_of(ip(21)).as_deref(), Some("sip"));
+    assert_eq!(published(&snapshot), before, "what was published stays as it was");
+    // Renewing does not bring it back, nor does anybody else get it.
+    book.put(at(2), &lease(at(2), ip(20), 1, "440HD", "desk"), |name| name == taken);
+    book.put(at(2), &lease(at(2), ip(22), 3, "440HD", "desk"), |name| name == taken);
+    assert_eq!(book.names().address_of("desk"), None);
+    let all_but_the_first = |address, _: &[u8]| address != ip(20);
+    book.set_rules(RULES, all_but_the_first);
+    assert_eq!(published(book.names()).1, BTreeMap::from([(ip(20), "desk".to_owned())]));
+    book.remove(ip(22));
+    assert!(book.changed().is_some());
+    book.set_rules(RULES, |_, _| false);
+    assert_eq!(published(book.names()), before);
+    book.changed();
+    book.set_rules(RULES, |_, _| false);
+    assert!(book.changed().is_none(), "nothing has changed");
+    book.set_rules(Rules { ttl: 7, ..RULES }, |_, _| false);
+    let found = book.changed().unwrap().find(&wire("desk.lab.voip.")).map(records);
+    assert_eq!(found, Some(vec![(7, vec![RData::A(A(ip(20)))])]));
+}
+
 /// The empty non-terminals.
 fn above(names: &LeaseNames) -> BTreeSet<u32> {
     let all = Ipv4Addr::new(10, 250, 0, 0).to_bits()..=Ipv4Addr::new(10, 250, 255, 0).to_bits();
@@ -245,6 +278,28 @@ enum Step {
     GiveBack(u8),
     Forget(u8),
     Wait(u64),
+    Configure(Granted),
+}
+
+/// What leases may be called.
+#[derive(Clone, Debug)]
+struct Granted {
+    rules: Rules,
+    /// What the configuration has.
+    taken: &'static str,
+    /// The scopes have no addresses beyond.
+    last: u8,
+}
+
+impl Granted {
+    fn refuses(&self, address: Ipv4Addr, name: &[u8]) -> bool {
+        address > ip(self.last) || name == wire(&format!("{}.lab.voip.", self.taken))
+    }
+
+    fn grants(&self, address: Ipv4Addr, label: &str, is_model: bool) -> bool {
+        let rule = if is_model { self.rules.models } else { self.rules.hosts };
+        rule && address <= ip(self.last) && !label.eq_ignore_ascii_case(self.taken)
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -262,15 +317,16 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..12u8).prop_map(Step::GiveBack),
         1 => (0..12u8).prop_map(Step::Forget),
         2 => (0..120u64).prop_map(Step::Wait),
+        2 => (any::<[bool; 4]>(), 1..HOSTS.len(), 0..16u8).prop_map(|(all, taken, last)| {
+            let rules = Rules { models: all[0] || all[1], hosts: all[2] || all[3], ..RULES };
+            Step::Configure(Granted { rules, taken: HOSTS[taken], last })
+        }),
     ]
 }
 
 const CLASSES: [&str; 3] = ["", "440HD", "Polycom"];
 const HOSTS: [&str; 7] = ["", "desk", "DESK", "a_b", "a-b", "440hd-00908f000001", "cic"];
-/// What the configuration has.
-const TAKEN: &str = "cic";
-
-/// A live lease, and when each of its names was first claimed without a break.
+/// A live lease, and when each of its names was first claimed and granted without a break.
 struct Live {
     lease: Lease,
     acknowledged: usize,
@@ -285,7 +341,7 @@ impl Live {
         let model = lease.model_label();
         let mut all: Vec<String> = Vec::new();
         for label in [host, strict, model.clone()].into_iter().flatten() {
-            if !all.contains(&label) && label != TAKEN {
+            if !all.contains(&label) {
                 all.push(label);
             }
         }
@@ -300,13 +356,33 @@ struct Model {
     count: usize,
 }
 
+fn granted_at_first() -> Granted {
+    Granted { rules: RULES, taken: "cic", last: 255 }
+}
+
 impl Model {
-    fn acknowledge(&mut self, lease: &Lease) {
+    fn configure(&mut self, granted: &Granted) {
+        let mut live: Vec<_> = self.live.values_mut().collect();
+        live.sort_by_key(|live| live.acknowledged);
+        for Live { lease, since, .. } in live {
+            for (label, is_model) in Live::labels(lease) {
+                self.count += 1;
+                if granted.grants(lease.address, &label, is_model) {
+                    since.entry(label).or_insert(self.count);
+                } else {
+                    since.remove(&label);
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, lease: &Lease, granted: &Granted) {
         self.count += 1;
         let before = self.live.remove(&lease.address);
         let before = before.filter(|before| before.lease.hardware == lease.hardware);
         let since = Live::labels(lease)
             .into_iter()
+            .filter(|(label, is_model)| granted.grants(lease.address, label, *is_model))
             .map(|(label, _)| {
                 let first = before.as_ref().and_then(|before| before.since.get(&label).copied());
                 (label, first.unwrap_or(self.count))
@@ -334,7 +410,7 @@ impl Model {
         let labels = self.live.values().filter_map(|live| {
             let address = live.lease.address;
             let mut labels = Live::labels(&live.lease).into_iter().map(|(label, _)| label);
-            Some((address, labels.find(|label| addresses[label] == address)?))
+            Some((address, labels.find(|label| addresses.get(label) == Some(&address))?))
         });
         let labels = labels.collect();
         (addresses, labels)
@@ -349,7 +425,7 @@ proptest! {
         let mut book = book(RULES);
         let mut model = Model::default();
         let mut seconds = 0;
-        let taken = wire(&format!("{TAKEN}.lab.voip."));
+        let mut granted = granted_at_first();
         let asked = RefCell::new(0);
         let mut kept = Vec::new();
         for (step, keep) in steps {
@@ -361,15 +437,20 @@ proptest! {
                     lease.expires = now + Duration::from_secs(seconds);
                     book.put(now, &lease, |name| {
                         *asked.borrow_mut() += 1;
-                        name == taken
+                        granted.refuses(lease.address, name)
                     });
-                    model.acknowledge(&lease);
+                    model.acknowledge(&lease, &granted);
                 }
                 Step::GiveBack(address) => {
                     let mut lease = lease(now, ip(address), 0, "", "");
                     lease.state = LeaseState::Released;
                     book.put(now, &lease, |_| false);
                     model.live.remove(&ip(address));
+                }
+                Step::Configure(new) => {
+                    book.set_rules(new.rules, |address, name| new.refuses(address, name));
+                    model.configure(&new);
+                    granted = new;
                 }
                 Step::Forget(address) => {
                     book.remove(ip(address));

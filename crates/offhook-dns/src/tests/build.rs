@@ -1,5 +1,8 @@
 //! Which zones and names follow from a site.
 
+use hickory_proto::rr::{Name, RecordType};
+use offhook_model::Site;
+
 use super::support::*;
 use crate::Zones;
 
@@ -11,6 +14,44 @@ fn reverse_apexes(subnets: &[&str]) -> Vec<String> {
     let mut apexes: Vec<_> = Zones::from_site(&site, 1).apexes().skip(1).collect();
     apexes.sort();
     apexes
+}
+
+#[test]
+fn zones_have_the_same_records_in_whatever_order_and_not_when_anything_is_otherwise() {
+    let zones = |site: &Site| Zones::from_site(site, 1);
+    let same = lab();
+    let mut turned = lab();
+    turned.hosts.reverse();
+    turned.switchovers[0].hosts.reverse();
+    turned.dns.access.refusal_limit = 99;
+    turned.dns.forward.clear();
+    assert!(zones(&turned).has_records_of(&zones(&same)));
+    let changes: [fn(&mut Site); 8] = [
+        |site| site.hosts[0].address = [10, 250, 1, 99].into(),
+        |site| site.hosts.push(host("more.lab.voip", [10, 250, 1, 98])),
+        |site| site.hosts.truncate(2),
+        |site| site.switchovers[0].ttl = 7,
+        |site| site.dns.ttl = 7,
+        |site| site.dns.negative_ttl = 7,
+        |site| site.dns.naptr = false,
+        |site| site.scopes[0].subnet = "10.250.0.0/23".parse().unwrap(),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut other = lab();
+        change(&mut other);
+        assert_ne!(other, same, "{number}");
+        assert!(!zones(&other).has_records_of(&zones(&same)), "{number}");
+        assert!(!zones(&same).has_records_of(&zones(&other)), "{number}");
+    }
+    // Some go before the others.
+    let mut ranked = zones(&same);
+    let owner = Name::from_ascii("provision.lab.voip.").unwrap();
+    let set = ranked.rrset(&owner, RecordType::A).unwrap().clone();
+    assert!(ranked.set_records(&owner, set.ttl, set.data.clone(), 1));
+    assert!(!ranked.has_records_of(&zones(&same)));
+    let mut other = zones(&same);
+    other.set_records(&owner, set.ttl, set.data.iter().rev().cloned().collect(), 1);
+    assert!(!ranked.has_records_of(&other));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is believed, what is kept and who is asked, without sockets and clocks.
 
 mod cache;
+mod follow;
 mod inquiry;
 mod properties;
 mod response;

@@ -208,6 +208,28 @@ fn the_first_time_down_costs_nothing_and_the_next_ones_do() {
 }
 
 #[test]
+fn another_rhythm_and_other_counts_change_nothing_that_is_known() {
+    let mut watch = Watch::new(&Health { damping: 60 * SECOND, ..health(2, 3) });
+    watch.probe(true);
+    watch.until_down();
+    watch.until_up();
+    watch.until_down();
+    let (probes, failures) = (watch.monitor.probes(), watch.monitor.failures());
+    let quick = Health { interval: SECOND / 10, damping: 6 * SECOND, ..health(3, 4) };
+    watch.monitor.adopt(&quick, watch.now);
+    assert_eq!(watch.monitor.state(), Down);
+    assert_eq!((watch.monitor.probes(), watch.monitor.failures()), (probes, failures));
+    assert!(watch.monitor.next_probe() <= watch.now + SECOND / 10);
+    // The penalty stays, and is forgiven as fast as it is from now on.
+    let up = watch.until_up();
+    assert!((5 * SECOND..=6 * SECOND).contains(&up), "{up:?}");
+    assert_eq!(watch.until_down(), 4 * SECOND / 10);
+    // A long interval does not put off what is due soon.
+    watch.monitor.adopt(&Health { interval: 100 * SECOND, ..quick }, watch.now);
+    assert!(watch.monitor.next_probe() <= watch.now + SECOND / 10);
+}
+
+#[test]
 fn a_server_that_comes_and_goes_stays_down_until_it_is_steady() {
     let damping = 30 * SECOND;
     let mut watch = Watch::new(&Health { damping, ..health(2, 3) });

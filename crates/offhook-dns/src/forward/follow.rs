@@ -1,0 +1,45 @@
+//! Other servers are asked from now on: what of those before is still believed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::answer::Answer;
+use super::cache::Cache;
+use super::query::Query;
+use super::resume::covers;
+use super::upstreams::Upstreams;
+use crate::zones::Zones;
+
+impl Cache {
+    /// `now` is served instead of `before`, which it [succeeds](Zones::succeed): keeps what the same servers said, as
+    /// far as they are believed about all of it still.
+    pub fn follow(&mut self, before: &Zones, now: &Zones) {
+        self.retain(|query, answer| is_believed(before, now, query, answer));
+    }
+}
+
+impl Upstreams {
+    /// Forgets servers that `now` asks nothing.
+    pub fn follow(&mut self, now: &Zones) {
+        let servers = &now.upstreams.servers;
+        self.retain(|server| servers.values().any(|servers| servers.contains(&server)));
+    }
+}
+
+impl Zones {
+    /// Whether a question is for these very servers: those of another snapshot are that only if it
+    /// [succeeds](Zones::succeed) the one that they are from.
+    pub fn asks(&self, query: &Query, servers: &Arc<[SocketAddr]>) -> bool {
+        let name = query.name.as_wire();
+        let responsible = self.upstreams.responsible(name);
+        self.is_outside(name) && responsible.is_some_and(|(_, own)| Arc::ptr_eq(own, servers))
+    }
+}
+
+fn is_believed(before: &Zones, now: &Zones, query: &Query, answer: &Answer) -> bool {
+    let Some((top, servers)) = before.upstreams.responsible(query.name.as_wire()) else {
+        return false;
+    };
+    let is_believed = |owner: Vec<u8>| covers(now, top, &owner) || !covers(before, top, &owner);
+    now.asks(query, servers) && answer.owners().all(is_believed)
+}
