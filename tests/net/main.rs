@@ -17,6 +17,7 @@ mod conformance;
 mod crash;
 mod dhclient;
 mod dns;
+mod dns_reload;
 mod forward;
 mod full_disk;
 mod health;

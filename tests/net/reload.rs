@@ -72,9 +72,9 @@ fn a_configuration_with_an_error_or_one_that_takes_a_restart_changes_nothing() {
 
     fs::write(lab.config(), &good).unwrap();
     rewrite(&lab, &server, |text| {
-        text.replace("lease = \"8h\"", "lease = \"2h\"").replace("10.250.1.152", "10.250.1.153")
+        text.replace("lease = \"8h\"", "lease = \"2h\"").replace("\"10.250.1.5\"", "\"10.250.1.6\"")
     });
-    server.wait_for_log(&["takes a restart", "[[host]]"]);
+    server.wait_for_log(&["takes a restart", "listen in [dns]"]);
     assert_eq!(lease(2), 8 * 3600);
 
     fs::write(lab.config(), &good).unwrap();

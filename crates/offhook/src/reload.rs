@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use offhook_config::{Loaded, offset_at};
-use offhook_model::{Origin, Site, Tftp};
+use offhook_model::{Dns, Site, Tftp};
 use tracing::{error, info};
 
 use crate::clock::wall;
-use crate::{dhcp, tftp};
+use crate::{dhcp, dns, tftp};
 
 /// Reads `file` and has it served. What is served afterwards: the new site, or the one from before when the file has
 /// an error or says something that takes a restart.
@@ -16,6 +16,7 @@ pub(crate) async fn reload(
     file: &Path,
     before: Arc<Site>,
     dhcp: &dhcp::Handle,
+    dns: &dns::Reload,
     tftp: Option<&tftp::Running>,
 ) -> Arc<Site> {
     let path = file.to_owned();
@@ -48,8 +49,13 @@ pub(crate) async fn reload(
         },
         None => None,
     };
+    let Some(names) = dns.prepare(&site).await else {
+        error!("preparing the configuration failed: the one from before stays in force");
+        return before;
+    };
     match dhcp.reload(Arc::clone(&site)).await {
         Ok(Ok(())) => {
+            dns.commit(names).await;
             if let Some((tftp, prepared)) = files {
                 tftp.commit(prepared).await;
             }
@@ -111,9 +117,9 @@ fn refuse(changed: &str) {
     );
 }
 
-/// What two configurations say differently that DNS and TFTP's socket go by: they do not change it while they run.
-fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
-    // Whatever is added to a site, it is decided here whether DNS or TFTP goes by it.
+/// What two configurations say differently that DNS and TFTP go by and do not change while they run.
+pub(crate) fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
+    // Whatever is added to a site, it is decided here whether it can be changed.
     let Site {
         name: _,
         zone,
@@ -121,43 +127,34 @@ fn takes_a_restart(one: &Site, other: &Site) -> Vec<&'static str> {
         dhcp: _,
         dns,
         tftp,
-        hosts,
-        switchovers,
-        proxies,
-        records,
+        hosts: _,
+        switchovers: _,
+        proxies: _,
+        records: _,
         scopes: _,
         classes: _,
         phones: _,
         options: _,
-    } = &without_origins(one);
-    let other = without_origins(other);
-    let subnets =
-        |site: &Site| -> Vec<_> { site.scopes.iter().map(|scope| scope.subnet).collect() };
+    } = one;
+    let Dns {
+        listen,
+        forward: _,
+        ttl: _,
+        negative_ttl: _,
+        cache: _,
+        names: _,
+        access: _,
+        naptr: _,
+    } = dns;
     let listens_alike = |(one, other): (&Tftp, &Tftp)| one.listen == other.listen;
     let parts = [
-        ("the zone", *zone == other.zone),
-        ("[dns]", *dns == other.dns),
+        ("the name of the zone", *zone == other.zone),
+        ("listen in [dns]", *listen == other.dns.listen),
         ("[tftp] where there was none", tftp.is_some() || other.tftp.is_none()),
         ("[tftp] that is no more", tftp.is_none() || other.tftp.is_some()),
         ("listen in [tftp]", tftp.as_ref().zip(other.tftp.as_ref()).is_none_or(listens_alike)),
-        ("[[host]]", *hosts == other.hosts),
-        ("[switchover]", *switchovers == other.switchovers),
-        ("[[proxy]]", *proxies == other.proxies),
-        ("DNS records", *records == other.records),
-        ("the subnets of scopes", subnets(one) == subnets(&other)),
     ];
     parts.into_iter().filter(|(_, is_same)| !is_same).map(|(part, _)| part).collect()
-}
-
-/// Which line something is on does not make it another thing.
-fn without_origins(site: &Site) -> Site {
-    let nowhere = Origin::default("");
-    let mut site = site.clone();
-    site.hosts.iter_mut().for_each(|host| host.origin = nowhere.clone());
-    site.switchovers.iter_mut().for_each(|switchover| switchover.origin = nowhere.clone());
-    site.proxies.iter_mut().for_each(|proxy| proxy.origin = nowhere.clone());
-    site.records.iter_mut().for_each(|record| record.origin = nowhere.clone());
-    site
 }
 
 #[cfg(test)]
@@ -218,16 +215,23 @@ mod tests {
     }
 
     #[test]
-    fn what_dns_goes_by_takes_one() {
-        for (from, to, part) in [
-            ("10.250.1.152", "10.250.1.153", "[[host]]"),
-            ("port = 8088", "port = 8089", "[switchover]"),
-            ("forward = {", "ttl = 60\nforward = {", "[dns]"),
+    fn what_dns_goes_by_takes_none_but_for_its_sockets_and_the_name_of_the_zone() {
+        for (from, to) in [
+            ("10.250.1.152", "10.250.1.153"),
+            ("port = 8088", "port = 8089"),
+            ("forward = {", "ttl = 60\nforward = {"),
+            ("subnet = \"10.0.0.0/24\"", "subnet = \"10.0.0.0/23\""),
         ] {
-            let other = LAB.replace(from, to);
-            assert_ne!(other, LAB, "{from}");
-            let changed = takes_a_restart(&site(LAB), &site(&other));
-            assert!(changed.contains(&part), "{changed:?}");
+            let other = site(&LAB.replace(from, to));
+            assert_ne!(other, site(LAB), "{from}");
+            assert_eq!(takes_a_restart(&site(LAB), &other), [""; 0], "{from}");
+        }
+        for (from, to, part) in [
+            ("zone = \"lab.voip\"", "zone = \"lab.example\"", "the name of the zone"),
+            ("listen = [\"10.250.1.5\"]", "listen = [\"10.250.1.6\"]", "listen in [dns]"),
+        ] {
+            let other = site(&LAB.replace(from, to));
+            assert_eq!(takes_a_restart(&site(LAB), &other), [part], "{from}");
         }
     }
 }

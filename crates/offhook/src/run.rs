@@ -106,7 +106,7 @@ impl Opened {
         let kept = self.leases.len();
 
         let zones = dns::publish(&site);
-        let (health, watching) = health::spawn(&site, &zones, told.clone());
+        let (health, reloads, watching) = health::spawn(&site, &zones, told.clone());
         let names = dns::Names::start(&site, &self.leases, &self.state, Arc::clone(&zones));
         let (names, named) = match names {
             Ok(started) => started,
@@ -138,7 +138,8 @@ impl Opened {
         let counted = files.as_ref().map(|files| Arc::clone(&files.counters));
         // A phone that has a lease has a name, whoever asks first.
         let _ = named.await;
-        let dns = dns::spawn(self.dns, zones, &site.dns, told.clone());
+        let dns = dns::spawn(self.dns, Arc::clone(&zones), &site.dns, told.clone());
+        let live_dns = dns::Reload::new(&dns.handle, zones, &names, reloads);
         let control = self
             .control
             .map(|bound| {
@@ -164,7 +165,8 @@ impl Opened {
                 _ = hangups.recv() => {
                     notify(sd_notify::NotifyState::Reloading);
                     // Whoever else is to go by it from then on is told here.
-                    site = reload::reload(file, site, &dhcp.handle(), files.as_ref()).await;
+                    site =
+                        reload::reload(file, site, &dhcp.handle(), &live_dns, files.as_ref()).await;
                     notify(sd_notify::NotifyState::Ready);
                     // It may have changed while the file was read.
                     offset = None;

@@ -185,10 +185,15 @@ impl Cache {
         }
     }
 
-    /// Keeps what `is_good` says is good still, and no failures: whoever is asked now has not failed yet.
-    pub(super) fn retain(&mut self, is_good: impl Fn(&Query, &Answer) -> bool) {
+    /// Keeps what `is_good` says is good still, of so many from a place on, and no failures: whoever is asked now has not
+    /// failed yet. Whether there are more.
+    pub(super) fn retain(
+        &mut self,
+        (from, most): (usize, usize),
+        is_good: impl Fn(&Query, &Answer) -> bool,
+    ) -> bool {
         self.failures.clear();
-        for (place, entry) in self.slots.iter_mut().enumerate() {
+        for (place, entry) in self.slots.iter_mut().enumerate().skip(from).take(most) {
             let Some(slot) = entry.take_if(|slot| !is_good(&slot.query, &slot.answer)) else {
                 continue;
             };
@@ -196,6 +201,7 @@ impl Cache {
             self.used -= slot.units;
             self.free.push(place);
         }
+        from + most < self.slots.len()
     }
 
     /// Forgets everything.
@@ -240,6 +246,12 @@ impl Cache {
                 _ => {}
             }
         }
+    }
+
+    /// Places in use or not.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// Units in use, of how many.

@@ -78,7 +78,7 @@ impl Fetched {
 /// Which names the servers for one part of the name space are responsible for.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    zones: Arc<Zones>,
+    pub(super) zones: Arc<Zones>,
     top: NameKey,
 }
 

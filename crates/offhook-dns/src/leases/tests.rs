@@ -249,6 +249,10 @@ fn a_name_that_the_configuration_takes_comes_back_when_it_goes_and_a_lease_has_i
     book.put(at(2), &lease(at(2), ip(20), 1, "440HD", "desk"), |name| name == taken);
     book.put(at(2), &lease(at(2), ip(22), 3, "440HD", "desk"), |name| name == taken);
     assert_eq!(book.names().address_of("desk"), None);
+    book.put(at(2), &lease(at(2), ip(21), 2, "440HD", "sip"), |_| true);
+    assert_eq!(published(book.names()).0.get("sip"), None);
+    book.put(at(2), &lease(at(2), ip(21), 2, "440HD", "sip"), |_| false);
+    assert_eq!(published(book.names()).0.get("sip"), Some(&ip(21)));
     let all_but_the_first = |address, _: &[u8]| address != ip(20);
     book.set_rules(RULES, all_but_the_first);
     assert_eq!(published(book.names()).1, BTreeMap::from([(ip(20), "desk".to_owned())]));

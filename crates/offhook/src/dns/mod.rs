@@ -13,6 +13,7 @@ mod names;
 mod notify;
 mod pace;
 mod publish;
+mod reload;
 mod service;
 mod tcp;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub(crate) use bind::{Bound, bind};
 pub(crate) use counters::{Count, Counters};
 pub(crate) use names::{Feed, Names};
 pub(crate) use publish::Publisher;
+pub(crate) use reload::Reload;
 
 use service::Service;
 
@@ -94,9 +96,14 @@ impl Handle {
 
 /// The zones of `site`, to be served and to be changed.
 pub(crate) fn publish(site: &Site) -> Arc<Publisher> {
+    Arc::new(Publisher::new(zones_of(site)))
+}
+
+/// The zones of `site`, and who is answered.
+fn zones_of(site: &Site) -> Zones {
     let mut zones = Zones::from_site(site, 0);
     zones.allow(local_networks(&site.dns.listen));
-    Arc::new(Publisher::new(zones))
+    zones
 }
 
 /// The networks that our listeners are in.
@@ -126,7 +133,6 @@ pub(crate) fn spawn(
     }
     let service = Arc::new(Service::new(Arc::clone(&zones), dns));
     let handle = Handle { service: Arc::clone(&service) };
-    let secondaries = notify::secondaries(&dns.access.transfer);
     let from = bound.addresses().find_map(|address| match address.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
@@ -136,9 +142,7 @@ pub(crate) fn spawn(
         if let Some(from) = from {
             listeners.spawn(keep_running("NOTIFY", shutdown.clone(), {
                 let shutdown = shutdown.clone();
-                move || {
-                    notify::serve(Arc::clone(&zones), from, secondaries.clone(), shutdown.clone())
-                }
+                move || notify::serve(Arc::clone(&zones), from, shutdown.clone())
             }));
         }
         for listener in bound.listeners {

@@ -13,13 +13,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use offhook_dns::{NameBook, NameRules};
+use ipnetwork::Ipv4Network;
+use offhook_dns::{NameBook, NameRules, Zones};
 use offhook_model::{Lease, LeaseWrite, Site, Time};
 use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::first::FirstHolders;
-use super::publish::Publisher;
+use super::publish::{Publisher, Replaced};
 use crate::clock::{self, Clock};
 
 /// Changes that are made before they are published: some milliseconds' work, and publishing waits for its time.
@@ -41,6 +42,20 @@ const MANY: usize = 16_384;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Feed(Option<Arc<Shared>>);
 
+/// Where the thread that keeps the names is told of another configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Keeping(Arc<Shared>);
+
+/// Another configuration.
+#[derive(Debug)]
+struct Takeover {
+    /// Without the names of leases.
+    zones: Box<Zones>,
+    rules: NameRules,
+    subnets: Vec<Ipv4Network>,
+    done: oneshot::Sender<Replaced>,
+}
+
 /// The thread that keeps the names.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -61,12 +76,13 @@ struct Waiting {
     writes: Vec<LeaseWrite>,
     /// How many may wait before they are gone through.
     limit: usize,
+    takeover: Option<Takeover>,
     stop: bool,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { writes: Vec::new(), limit: MANY, stop: false }
+        Self { writes: Vec::new(), limit: MANY, takeover: None, stop: false }
     }
 }
 
@@ -87,6 +103,38 @@ impl Feed {
             shared.ahead.store(ahead, Ordering::Relaxed);
         }
     }
+}
+
+impl Keeping {
+    /// Has the zones of another configuration served in one step with the names that leases have then. None when there is
+    /// nobody to do it: then nothing has changed.
+    pub(super) async fn replace(&self, site: &Site, zones: Zones) -> Result<Replaced, Zones> {
+        let (done, replaced) = oneshot::channel();
+        let kept = zones.clone();
+        let (rules, subnets) = (rules(site), subnets(site));
+        let takeover = Takeover { zones: Box::new(zones), rules, subnets, done };
+        {
+            let mut waiting = self.0.lock();
+            if waiting.stop {
+                return Err(kept);
+            }
+            waiting.takeover = Some(takeover);
+        }
+        self.0.changed.notify_one();
+        replaced.await.map_err(|_| kept)
+    }
+}
+
+/// What leases of a site are called.
+fn rules(site: &Site) -> NameRules {
+    let rules = site.dns.names;
+    let hosts = rules.leases && rules.hosts;
+    NameRules { models: rules.leases, hosts, ttl: site.dns.ttl }
+}
+
+/// Where leases of a site have names.
+fn subnets(site: &Site) -> Vec<Ipv4Network> {
+    site.scopes.iter().map(|scope| scope.subnet).collect()
 }
 
 impl Shared {
@@ -133,25 +181,19 @@ impl Names {
         zones: Arc<Publisher>,
     ) -> io::Result<(Self, oneshot::Receiver<()>)> {
         let (ready, published) = oneshot::channel();
-        let rules = site.dns.names;
-        if !rules.leases {
-            let _ = ready.send(());
-            return Ok((Self { feed: Feed::default(), thread: None }, published));
-        }
         let clock = Clock::start(offhook_dhcp::beginning(clock::wall(), leases));
         let now = clock.now();
-        let is_ours = |lease: &&Lease| {
-            lease.is_live(now)
-                && site.scopes.iter().any(|scope| scope.subnet.contains(lease.address))
-        };
-        let mut kept: Vec<Lease> = leases.iter().filter(is_ours).cloned().collect();
-        let rules = NameRules { models: rules.leases, hosts: rules.hosts, ttl: site.dns.ttl };
+        let is_live = |lease: &&Lease| lease.is_live(now);
+        let mut kept: Vec<Lease> = leases.iter().filter(is_live).cloned().collect();
         let first = FirstHolders::load(state);
-        let book = NameBook::new(&site.zone, rules);
-        let keeper = Keeper { book, zones, clock, first, unsaved: None };
+        let book = NameBook::new(&site.zone, rules(site));
+        let subnets = subnets(site);
+        let keeper = Keeper { book, zones, subnets, clock, first, unsaved: None };
         let shared = Arc::new(Shared::default());
         let feed = Feed(Some(Arc::clone(&shared)));
+        let ended = Ended(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("names".into()).spawn(move || {
+            let _ended = ended;
             let mut keeper = keeper;
             if let Err(error) = offhook_net::give_way(NICE) {
                 debug!(%error, "names of leases take as much of the processor as leases");
@@ -175,6 +217,11 @@ impl Names {
         self.feed.clone()
     }
 
+    /// Where the thread is told of another configuration.
+    pub(super) fn keeping(&self) -> Option<Keeping> {
+        self.feed.0.clone().map(Keeping)
+    }
+
     /// Ends the thread.
     pub(crate) fn stop(self) {
         if let Some(shared) = &self.feed.0 {
@@ -187,10 +234,23 @@ impl Names {
     }
 }
 
+/// Lets nobody wait for a thread that is gone.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.stop = true;
+        waiting.takeover = None;
+    }
+}
+
 /// The book, and where it is published.
 struct Keeper {
     book: NameBook,
     zones: Arc<Publisher>,
+    /// Leases elsewhere have no names, until there is a scope for them again.
+    subnets: Vec<Ipv4Network>,
     clock: Clock,
     first: FirstHolders,
     /// When what has changed in the book is to be written: who came first.
@@ -199,8 +259,11 @@ struct Keeper {
 
 impl Keeper {
     fn keep(&mut self, shared: &Shared) {
-        while let Some(writes) = self.next(shared) {
+        while let Some((writes, takeover)) = self.next(shared) {
             self.book.expire(self.clock.now());
+            if let Some(takeover) = takeover {
+                self.take_over(takeover);
+            }
             let mut writes = writes.into_iter();
             loop {
                 for write in writes.by_ref().take(STEP) {
@@ -233,23 +296,40 @@ impl Keeper {
         self.first.save(holders.collect());
     }
 
-    /// What has changed; empty when a lease has ended, and none when it is time to stop.
-    fn next(&self, shared: &Shared) -> Option<Vec<LeaseWrite>> {
+    /// What has changed; nothing when a lease has ended, and none when it is time to stop.
+    fn next(&self, shared: &Shared) -> Option<(Vec<LeaseWrite>, Option<Takeover>)> {
         let now = self.clock.now();
         let until = self.book.next_end().map_or(LONGEST, |end| end.since(now).min(LONGEST));
         let save = self.unsaved.map(|at| at.saturating_duration_since(Instant::now()));
         let until = save.map_or(until, |save| save.min(until));
-        let idle = |waiting: &mut Waiting| waiting.writes.is_empty() && !waiting.stop;
+        let idle = |waiting: &mut Waiting| {
+            waiting.writes.is_empty() && waiting.takeover.is_none() && !waiting.stop
+        };
         let waited = shared.changed.wait_timeout_while(shared.lock(), until, idle);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let writes = std::mem::take(&mut waiting.writes);
+        let takeover = waiting.takeover.take();
         waiting.limit = MANY;
-        (!waiting.stop).then_some(writes)
+        (!waiting.stop).then_some((writes, takeover))
     }
 
     fn put(&mut self, lease: &Lease) {
         let zones = self.zones.current();
-        self.book.put(self.clock.now(), lease, |name| zones.is_taken(name));
+        let is_ours = is_in(&self.subnets, lease.address);
+        self.book.put(self.clock.now(), lease, |name| !is_ours || zones.is_taken(name));
+    }
+
+    fn take_over(&mut self, takeover: Takeover) {
+        let Takeover { zones, rules, subnets, done } = takeover;
+        self.subnets = subnets;
+        self.book.set_rules(rules, |address, name| {
+            !is_in(&self.subnets, address) || zones.is_taken(name)
+        });
+        let names = self.book.changed().cloned();
+        if names.is_some() {
+            self.unsaved.get_or_insert_with(|| Instant::now() + SAVED);
+        }
+        let _ = done.send(self.zones.replace(*zones, names));
     }
 
     fn publish(&mut self) {
@@ -261,6 +341,10 @@ impl Keeper {
             });
         }
     }
+}
+
+fn is_in(subnets: &[Ipv4Network], address: Ipv4Addr) -> bool {
+    subnets.iter().any(|subnet| subnet.contains(address))
 }
 
 /// The time that elapses, when the clock on the wall shows `wall`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
+use offhook_dns::Zones;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
@@ -30,51 +31,72 @@ const PORT: u16 = 53;
 const QR: u8 = 0x80;
 
 /// The machines among these networks.
-pub(super) fn secondaries(transfer: &[Ipv4Network]) -> Vec<SocketAddr> {
+fn secondaries(transfer: &[Ipv4Network]) -> Vec<SocketAddr> {
     let machines = transfer.iter().filter(|network| network.prefix() == 32);
     machines.map(|network| SocketAddr::from((network.ip(), PORT))).take(MOST).collect()
 }
 
-/// Tells `secondaries` until the program stops, from an address that they know.
+/// Tells secondaries until the program stops, from an address that they know.
 pub(super) async fn serve(
     zones: Arc<Publisher>,
     from: Ipv4Addr,
-    secondaries: Vec<SocketAddr>,
     mut shutdown: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    if secondaries.is_empty() {
-        return Ok(());
-    }
-    let socket = UdpSocket::bind((from, 0)).await?;
     tokio::select! {
-        never = tell(&zones, &socket, &secondaries, EVERY) => match never? {},
+        never = tell_whoever_there_is(&zones, from) => match never? {},
         () = told_to_stop(&mut shutdown) => Ok(()),
     }
 }
 
+async fn tell_whoever_there_is(
+    zones: &Publisher,
+    from: Ipv4Addr,
+) -> std::io::Result<std::convert::Infallible> {
+    let stated = |zones: &Zones| secondaries(zones.transfer_networks());
+    let mut replacements = zones.replacements();
+    loop {
+        if stated(&zones.current()).is_empty() {
+            // The publisher is ours as well: it does not go.
+            let _ = replacements.changed().await;
+            continue;
+        }
+        let socket = UdpSocket::bind((from, 0)).await?;
+        tell(zones, &socket, stated, EVERY).await?;
+    }
+}
+
+/// Tells those that are `stated`, as long as there are any.
 async fn tell(
     zones: &Publisher,
     socket: &UdpSocket,
-    secondaries: &[SocketAddr],
+    stated: impl Fn(&Zones) -> Vec<SocketAddr>,
     every: Duration,
-) -> std::io::Result<std::convert::Infallible> {
+) -> std::io::Result<()> {
     let mut ticks = interval(every);
-    let mut told = None;
+    // Of which serial who was told.
+    let mut told = (None, Vec::new());
     // Messages that were not answered yet, by their ids.
     let mut open: HashMap<u16, (SocketAddr, Vec<u8>)> = HashMap::new();
     let mut tries = 0;
     let mut buffer = [0; 512];
     loop {
         ticks.tick().await;
-        let (serial, messages) = {
+        let (serial, messages, secondaries) = {
             let zones = zones.current();
-            (zones.serial(), zones.notifications())
+            (zones.serial(), zones.notifications(), stated(&zones))
         };
-        if told != Some(serial) {
-            (told, tries) = (Some(serial), 0);
-            open.clear();
+        if secondaries.is_empty() {
+            return Ok(());
+        }
+        let now = (Some(serial), secondaries);
+        if told != now {
+            let (before, known) = std::mem::replace(&mut told, now);
+            tries = 0;
+            let is_new = before != told.0;
+            open.retain(|_, (secondary, _)| !is_new && told.1.contains(secondary));
+            let untold = |secondary: &&SocketAddr| is_new || !known.contains(secondary);
             for message in &messages {
-                for secondary in secondaries {
+                for secondary in told.1.iter().filter(untold) {
                     let id: u16 = rand::random();
                     let message = [&id.to_be_bytes(), message.as_slice()].concat();
                     open.insert(id, (*secondary, message));
@@ -148,7 +170,7 @@ mod tests {
             }
         };
         tokio::select! {
-            never = tell(&zones, &ours, &peers, Duration::from_millis(100)) => match never.unwrap() {},
+            ended = tell(&zones, &ours, |_| peers.to_vec(), Duration::from_millis(100)) => panic!("{ended:?}"),
             () = play => {}
         }
         assert!(other.try_recv_from(&mut [0; 512]).is_err(), "told again");

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
-use offhook_dns::Zones;
+use offhook_dns::{LeaseNames, Zones};
 use offhook_model::{HardwareAddress, ZoneNames};
+use tokio::sync::watch;
 
 /// Serials that pass in a second, and the most changes of one: half of the circle of serials (RFC 1982) is more than
 /// a year.
@@ -25,13 +26,26 @@ const AHEAD: u32 = 4;
 pub(crate) struct Publisher {
     current: ArcSwap<Zones>,
     changing: Mutex<()>,
+    /// Is told when another configuration is served.
+    replaced: watch::Sender<()>,
+}
+
+/// One configuration after another.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    pub(super) before: Arc<Zones>,
+    pub(super) now: Arc<Zones>,
 }
 
 impl Publisher {
     /// Serves `zones`, with a serial that is later than that of any earlier run.
     pub(crate) fn new(mut zones: Zones) -> Self {
         zones.set_serial(serial_of(SystemTime::now()));
-        Self { current: ArcSwap::from_pointee(zones), changing: Mutex::new(()) }
+        Self {
+            current: ArcSwap::from_pointee(zones),
+            changing: Mutex::new(()),
+            replaced: watch::Sender::new(()),
+        }
     }
 
     /// What is served at this moment.
@@ -49,11 +63,29 @@ impl Publisher {
         if !change(&mut zones) {
             return false;
         }
-        std::thread::sleep(wait(before.serial(), serial_of(SystemTime::now())));
-        let clock = serial_of(SystemTime::now());
-        zones.set_serial(next_serial(before.serial(), clock));
+        zones.set_serial(next(before.serial()));
         self.current.store(Arc::new(zones));
         true
+    }
+
+    /// Serves the `zones` of another configuration in one step, with the names of leases that there are, or with these.
+    /// The serial is the next one, unless every record is as it was.
+    pub(super) fn replace(&self, mut zones: Zones, names: Option<LeaseNames>) -> Replaced {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current.load_full();
+        let is_same = names.is_none() && zones.has_records_of(&before);
+        zones.set_lease_names(names.unwrap_or_else(|| before.lease_names().clone()));
+        zones.succeed(&before);
+        zones.set_serial(if is_same { before.serial() } else { next(before.serial()) });
+        let now = Arc::new(zones);
+        self.current.store(Arc::clone(&now));
+        self.replaced.send_replace(());
+        Replaced { before, now }
+    }
+
+    /// Learns when another configuration is served.
+    pub(super) fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 }
 
@@ -61,6 +93,12 @@ impl ZoneNames for Publisher {
     fn is_taken(&self, label: &str, client: HardwareAddress) -> bool {
         self.current().is_label_taken(label, client)
     }
+}
+
+/// The serial after `before`; waits until there is one, a sixty-fourth of a second at most as a rule.
+fn next(before: u32) -> u32 {
+    std::thread::sleep(wait(before, serial_of(SystemTime::now())));
+    next_serial(before, serial_of(SystemTime::now()))
 }
 
 /// The serial of a change: that of the time, for serials must grow from run to run (RFC 1912, section 2.2); or the next

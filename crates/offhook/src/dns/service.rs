@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_proto::op::OpCode;
 use hickory_proto::rr::RecordType;
-use offhook_dns::limit::RateLimit;
 use offhook_dns::{Client, Forward, Outcome, Reply, Transport, Zones, answer};
 use offhook_model::Dns;
 use tokio::sync::Semaphore;
@@ -36,7 +35,6 @@ pub(super) struct Service {
     updates: Mutex<Throttle>,
     denials: Mutex<Throttle>,
     transfers: Semaphore,
-    limits: (u32, u32),
 }
 
 impl Service {
@@ -51,7 +49,6 @@ impl Service {
             updates: Mutex::new(Throttle::new(UPDATE_LINES)),
             denials: Mutex::new(Throttle::new(DENIAL_LINES)),
             transfers: Semaphore::new(TRANSFERS),
-            limits: (dns.access.rate_limit, dns.access.refusal_limit),
         }
     }
 
@@ -73,12 +70,6 @@ impl Service {
 
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
-    }
-
-    /// What may be sent over UDP; one for each listener.
-    pub(super) fn rate_limit(&self) -> RateLimit {
-        let (answers, refusals) = self.limits;
-        RateLimit::new(answers, refusals)
     }
 
     /// A permit for each zone on its way.

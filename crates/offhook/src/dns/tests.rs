@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 mod forward;
+mod reload;
 mod tcp;
 
 use super::{Bound, Count, Handle, Publisher, bind, spawn};

@@ -109,7 +109,7 @@ impl Listener {
         if let Err(error) = nix::sys::prctl::set_timerslack(1) {
             debug!(%error, "waits are not exact");
         }
-        let mut limit = self.service.rate_limit();
+        let mut limit = RateLimit::new(0, 0);
         let start = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
             let received = match exchanges.receive(&self.socket) {
@@ -127,6 +127,8 @@ impl Listener {
                 continue;
             }
             let zones = self.service.zones();
+            let (answers, refusals) = zones.rate_limits();
+            limit.set(answers, refusals);
             // Who wants to see every query wants to see all of it.
             let in_detail = tracing::enabled!(tracing::Level::DEBUG);
             exchanges.serve(|request, peer, room| {

@@ -5,8 +5,10 @@
 //! into the answers in one step (`Publisher`), and into [`Handle`] for `offhook status`.
 
 mod ask;
+mod reload;
 mod view;
 mod watch;
 
+pub(crate) use reload::Reloads;
 pub(crate) use view::{Handle, ServerState, ServerStatus};
 pub(crate) use watch::spawn;

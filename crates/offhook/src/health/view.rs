@@ -70,11 +70,15 @@ impl Handle {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Shows these, and no others.
+    pub(super) fn replace(&self, all: Vec<ServerStatus>) {
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
     pub(super) fn set(&self, place: usize, status: ServerStatus) {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        match servers.get_mut(place) {
-            Some(server) => *server = status,
-            None => servers.push(status),
+        if let Some(server) = servers.get_mut(place) {
+            *server = status;
         }
     }
 }

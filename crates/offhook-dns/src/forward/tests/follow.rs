@@ -63,7 +63,7 @@ fn what_servers_said_that_are_asked_still_is_kept_and_nothing_else() {
         cache.fail(&failed, start);
         let units = cache.usage().0;
 
-        cache.follow(&before, &zones(Some(&before), forward));
+        assert_eq!(cache.follow(&before, &zones(Some(&before), forward), 0), None);
         let found = [&www, &plain, &chain]
             .map(|query| matches!(cache.look_up(query, start), Lookup::Fresh { .. }));
         assert_eq!(found, kept, "{forward:?}");
@@ -97,8 +97,30 @@ fn what_is_ours_from_now_on_is_nobody_elses_to_say() {
     );
     let (_, servers) = before.upstreams.responsible(query.name.as_wire()).unwrap();
     assert!(before.asks(&query, servers) && !now.asks(&query, servers));
-    cache.follow(&before, &now);
+    cache.follow(&before, &now, 0);
     assert!(cache.is_empty());
+}
+
+#[test]
+fn all_of_a_large_cache_is_gone_through_and_its_places_are_used_again() {
+    let before = zones(None, &[(".", &[ONE])]);
+    let now = zones(Some(&before), &[(".", &[TWO])]);
+    let (mut cache, start) = (cache(), Instant::now());
+    for round in 0..3 {
+        for n in 0..500 {
+            let query = query(&format!("{n}.example."), RecordType::A);
+            let mut message = response(&query, ResponseCode::NoError);
+            message.add_answer(record(&format!("{n}.example."), 60, a(1)));
+            cache.insert(&query, &Arc::new(answer(&query, &message)), start);
+        }
+        assert_eq!((cache.len(), cache.places()), (500, 500), "{round}");
+        let (mut place, mut parts) = (Some(0), 0);
+        while let Some(from) = place {
+            place = cache.follow(&before, &now, from);
+            parts += 1;
+        }
+        assert!(cache.is_empty() && cache.usage().0 == 0 && parts > 1);
+    }
 }
 
 #[test]

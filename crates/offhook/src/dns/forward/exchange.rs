@@ -232,10 +232,11 @@ async fn over_udp(
     shared.counters.count(Count::UpstreamAsked);
     socket.send(&query.encode(id, edns)).await?;
     let mut buffer = vec![0; LARGEST];
+    let limits = *lock(&shared.limits);
     for _ in 0..FOREIGN {
         let length = socket.recv(&mut buffer).await?;
         let packet = buffer.get(..length).unwrap_or_default();
-        match query.read(id, edns, packet, &shared.limits, &|name| trust.covers(name)) {
+        match query.read(id, edns, packet, &limits, &|name| trust.covers(name)) {
             Response::Foreign => shared.counters.count(Count::UpstreamForeign),
             response => return Ok(response),
         }
@@ -261,7 +262,8 @@ async fn over_tcp(
         let length = stream.read_u16().await?;
         let mut packet = vec![0; usize::from(length)];
         stream.read_exact(&mut packet).await?;
-        Ok(query.read(id, edns, &packet, &shared.limits, &|name| trust.covers(name)))
+        let limits = *lock(&shared.limits);
+        Ok(query.read(id, edns, &packet, &limits, &|name| trust.covers(name)))
     };
     timeout(TCP, exchange).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offhook_dns::Forward;
-use offhook_dns::forward::{Answer, Inquiry, Query, Step};
+use offhook_dns::forward::{Answer, Inquiry, Query, Step, Trust};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
@@ -42,7 +42,9 @@ impl Flight {
         query: &Query,
     ) -> Result<Self, NoAnswer> {
         let mut flights = lock(&shared.flights);
-        if let Some(flight) = flights.0.get(query) {
+        // One of other servers is of another configuration, and of no use any more.
+        let same_servers = |flight: &&Self| Arc::ptr_eq(&flight.servers, &forward.servers);
+        if let Some(flight) = flights.0.get(query).filter(same_servers) {
             shared.counters.count(Count::Coalesced);
             return Ok(flight.clone());
         }
@@ -54,8 +56,7 @@ impl Flight {
         if inquiry.is_over() {
             return Err(NoAnswer::Failed);
         }
-        let same = |flight: &&Self| Arc::ptr_eq(&flight.servers, &forward.servers);
-        if flights.0.values().filter(same).count() >= IN_FLIGHT_PER_ZONE {
+        if flights.0.values().filter(same_servers).count() >= IN_FLIGHT_PER_ZONE {
             return Err(NoAnswer::Overloaded);
         }
         let place = Arc::clone(&shared.places).try_acquire_owned();
@@ -64,20 +65,21 @@ impl Flight {
         let flight = Self { landing, since: now, servers: Arc::clone(&forward.servers) };
         flights.0.insert(query.clone(), flight.clone());
         drop(flights);
-        let take_off = Landed { shared: Arc::clone(shared), query: query.clone(), _place: place };
+        let take_off = Landed {
+            shared: Arc::clone(shared),
+            query: query.clone(),
+            servers: Arc::clone(&forward.servers),
+            _place: place,
+        };
         let ask = Ask {
             query: query.clone(),
             check: forward.check(),
             trust: forward.trust(Arc::clone(&shared.zones.current())),
         };
         runtime.spawn(async move {
-            let shared = &take_off.shared;
-            let answer = fly(shared, &Arc::new(ask), &mut inquiry).await.map(Arc::new);
-            let now = Instant::now();
-            match &answer {
-                Some(answer) => lock(&shared.cache).insert(&take_off.query, answer, now),
-                None => lock(&shared.cache).fail(&take_off.query, now),
-            }
+            let (shared, ask) = (&take_off.shared, Arc::new(ask));
+            let answer = fly(shared, &ask, &mut inquiry).await.map(Arc::new);
+            take_off.keep(answer.as_ref(), &ask.trust);
             drop(take_off);
             let _ = land.send(Some(answer));
         });
@@ -95,12 +97,34 @@ impl Flight {
 struct Landed {
     shared: Arc<Shared>,
     query: Query,
+    servers: Arc<[SocketAddr]>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Landed {
+    /// Keeps what came of it for whoever asks next, if it was learnt from those who are asked now.
+    fn keep(&self, answer: Option<&Arc<Answer>>, trust: &Trust) {
+        let now = Instant::now();
+        let mut cache = lock(&self.shared.cache);
+        // What is served now was so before the cache is gone through for it, or is gone through for what comes next.
+        let zones = self.shared.zones.current();
+        match answer {
+            Some(answer) if trust.holds(&zones, &self.query, answer) => {
+                cache.insert(&self.query, answer, now);
+            }
+            None if zones.asks(&self.query, &self.servers) => cache.fail(&self.query, now),
+            _ => {}
+        }
+    }
 }
 
 impl Drop for Landed {
     fn drop(&mut self) {
-        lock(&self.shared.flights).0.remove(&self.query);
+        let mut flights = lock(&self.shared.flights);
+        let own = |flight: &Flight| Arc::ptr_eq(&flight.servers, &self.servers);
+        if flights.0.get(&self.query).is_some_and(own) {
+            flights.0.remove(&self.query);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use offhook_dns::forward::{
     Cache, Change, Fetched, Limits, Lookup, Query, Resumed, Upstream, Upstreams,
 };
-use offhook_dns::{Client, Forward, Outcome, Reply};
+use offhook_dns::{Client, Forward, Outcome, Reply, Zones};
 use offhook_model::DnsCache;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -67,7 +67,7 @@ pub(super) struct Forwarder {
 struct Shared {
     zones: Arc<Publisher>,
     counters: Arc<Counters>,
-    limits: Limits,
+    limits: Mutex<Limits>,
     cache: Mutex<Cache>,
     upstreams: Mutex<Upstreams>,
     flights: Mutex<Flights>,
@@ -91,14 +91,10 @@ enum NoAnswer {
 impl Forwarder {
     /// Must be called inside the runtime.
     pub(super) fn new(zones: Arc<Publisher>, settings: &DnsCache, counters: Arc<Counters>) -> Self {
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let shared = Shared {
             zones,
             counters,
-            limits: Limits {
-                max_ttl: seconds(settings.max_ttl),
-                negative_ttl: seconds(settings.negative_ttl),
-            },
+            limits: Mutex::new(limits(settings)),
             cache: Mutex::new(Cache::new(settings)),
             upstreams: Mutex::default(),
             flights: Mutex::default(),
@@ -109,6 +105,21 @@ impl Forwarder {
             complaints: Mutex::default(),
         };
         Self { shared: Arc::new(shared), runtime: Handle::current() }
+    }
+
+    /// `now` is served instead of `before`: whoever is asked still is known as before, and their answers are kept. What is
+    /// under way goes on, and what comes of it is given to those who wait for it.
+    pub(super) fn follow(&self, before: &Zones, now: &Zones, settings: &DnsCache) {
+        *lock(&self.shared.limits) = limits(settings);
+        lock(&self.shared.cache).set(settings);
+        let mut place = Some(0);
+        while let Some(from) = place {
+            // A part at a time: whoever asks meanwhile does not wait for all of it.
+            place = lock(&self.shared.cache).follow(before, now, from);
+        }
+        let mut upstreams = lock(&self.shared.upstreams);
+        upstreams.follow(now);
+        lock(&self.shared.complaints).retain(|server, _| upstreams.get(*server).is_some());
     }
 
     /// The answer, if all of it is in the cache; otherwise what remains to be asked. Never waits.
@@ -174,6 +185,12 @@ impl Forwarder {
         lock(&self.shared.cache).len()
     }
 
+    /// By what it keeps answers, and those that it keeps.
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> String {
+        format!("{:?} {:?}", lock(&self.shared.limits), lock(&self.shared.cache))
+    }
+
     fn resume(&self, forward: Forward, fetched: &Fetched, client: Client) -> Resumed {
         forward.resume(fetched, &self.shared.zones.current(), client, &mut rand::rng())
     }
@@ -222,6 +239,12 @@ impl Forwarder {
     fn fly(&self, forward: &Forward, query: &Query) -> Result<Flight, NoAnswer> {
         Flight::board(&self.shared, &self.runtime, forward, query)
     }
+}
+
+/// How long answers hold.
+fn limits(settings: &DnsCache) -> Limits {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    Limits { max_ttl: seconds(settings.max_ttl), negative_ttl: seconds(settings.negative_ttl) }
 }
 
 impl Shared {
