@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::first::FirstHolders;
 use super::publish::{Publisher, Replaced};
+use super::reload::Servers;
 use crate::clock::{self, Clock};
 
 /// Changes that are made before they are published: some milliseconds' work, and publishing waits for its time.
@@ -49,10 +50,9 @@ pub(super) struct Keeping(Arc<Shared>);
 /// Another configuration.
 #[derive(Debug)]
 struct Takeover {
+    servers: Servers,
     /// Without the names of leases.
-    zones: Box<Zones>,
-    rules: NameRules,
-    subnets: Vec<Ipv4Network>,
+    zones: Zones,
     done: oneshot::Sender<Replaced>,
 }
 
@@ -76,7 +76,7 @@ struct Waiting {
     writes: Vec<LeaseWrite>,
     /// How many may wait before they are gone through.
     limit: usize,
-    takeover: Option<Takeover>,
+    takeover: Option<Box<Takeover>>,
     stop: bool,
 }
 
@@ -106,22 +106,27 @@ impl Feed {
 }
 
 impl Keeping {
-    /// Has the zones of another configuration served in one step with the names that leases have then. None when there is
-    /// nobody to do it: then nothing has changed.
-    pub(super) async fn replace(&self, site: &Site, zones: Zones) -> Result<Replaced, Zones> {
+    /// Has the zones of another configuration served in one step with the names that leases have then, and with what is
+    /// known of its servers.
+    ///
+    /// # Errors
+    /// There is nobody to do it, and nothing has changed.
+    pub(super) async fn replace(
+        &self,
+        servers: Servers,
+        zones: Zones,
+    ) -> Result<Replaced, Box<(Servers, Zones)>> {
         let (done, replaced) = oneshot::channel();
-        let kept = zones.clone();
-        let (rules, subnets) = (rules(site), subnets(site));
-        let takeover = Takeover { zones: Box::new(zones), rules, subnets, done };
+        let left = Box::new((servers.clone(), zones.clone()));
         {
             let mut waiting = self.0.lock();
             if waiting.stop {
-                return Err(kept);
+                return Err(left);
             }
-            waiting.takeover = Some(takeover);
+            waiting.takeover = Some(Box::new(Takeover { servers, zones, done }));
         }
         self.0.changed.notify_one();
-        replaced.await.map_err(|_| kept)
+        replaced.await.map_err(|_| left)
     }
 }
 
@@ -262,7 +267,7 @@ impl Keeper {
         while let Some((writes, takeover)) = self.next(shared) {
             self.book.expire(self.clock.now());
             if let Some(takeover) = takeover {
-                self.take_over(takeover);
+                self.take_over(*takeover);
             }
             let mut writes = writes.into_iter();
             loop {
@@ -297,7 +302,7 @@ impl Keeper {
     }
 
     /// What has changed; nothing when a lease has ended, and none when it is time to stop.
-    fn next(&self, shared: &Shared) -> Option<(Vec<LeaseWrite>, Option<Takeover>)> {
+    fn next(&self, shared: &Shared) -> Option<(Vec<LeaseWrite>, Option<Box<Takeover>>)> {
         let now = self.clock.now();
         let until = self.book.next_end().map_or(LONGEST, |end| end.since(now).min(LONGEST));
         let save = self.unsaved.map(|at| at.saturating_duration_since(Instant::now()));
@@ -320,16 +325,20 @@ impl Keeper {
     }
 
     fn take_over(&mut self, takeover: Takeover) {
-        let Takeover { zones, rules, subnets, done } = takeover;
-        self.subnets = subnets;
-        self.book.set_rules(rules, |address, name| {
+        let Takeover { servers, mut zones, done } = takeover;
+        self.subnets = subnets(&servers.site);
+        self.book.set_rules(rules(&servers.site), |address, name| {
             !is_in(&self.subnets, address) || zones.is_taken(name)
         });
         let names = self.book.changed().cloned();
         if names.is_some() {
             self.unsaved.get_or_insert_with(|| Instant::now() + SAVED);
         }
-        let _ = done.send(self.zones.replace(*zones, names));
+        // The last step: nobody waits for the others.
+        let standing = servers.settle(&mut zones);
+        let replaced = self.zones.replace(zones, names);
+        drop(standing);
+        let _ = done.send(replaced);
     }
 
     fn publish(&mut self) {

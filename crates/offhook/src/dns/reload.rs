@@ -1,8 +1,8 @@
 //! Another configuration in the place of the one that is served.
 //!
-//! Whatever may take its time or fail is done before ([`Reload::prepare`]). Then all of it goes over at once, between
-//! one query and the next ([`Reload::commit`]): the watch over the servers says what is known of those that stay, the
-//! thread that keeps the names gives leases those that the configuration leaves to them and publishes both, and the
+//! Whatever may fail is done before ([`Reload::prepare`]). Then all of it goes over at once, between one query and the
+//! next ([`Reload::commit`]): the thread that keeps the names works out which of them the configuration leaves to leases,
+//! the watch over the servers says what is known of those that stay, and waits until both are published; and the
 //! forwarder drops what was said by those who are not asked any more. What is asked meanwhile is answered from what was
 //! before.
 
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use offhook_dns::Zones;
 use offhook_model::Site;
+use tokio::runtime::Handle as Runtime;
 use tracing::error;
 
 use super::names::{Keeping, Names};
@@ -25,6 +26,28 @@ pub(crate) struct Reload {
     zones: Arc<Publisher>,
     names: Option<Keeping>,
     health: health::Reloads,
+}
+
+/// The servers of a configuration, about to be watched instead of those before.
+#[derive(Clone, Debug)]
+pub(super) struct Servers {
+    pub(super) site: Arc<Site>,
+    health: health::Reloads,
+    runtime: Runtime,
+}
+
+impl Servers {
+    /// Puts what is known of them into the zones of that configuration. As long as there is the value that is returned,
+    /// nothing else becomes known: until the zones are published. Waits; not to be called inside the runtime.
+    pub(super) fn settle(&self, zones: &mut Zones) -> health::Standing {
+        self.runtime.block_on(self.settled(zones))
+    }
+
+    async fn settled(&self, zones: &mut Zones) -> health::Standing {
+        let standing = self.health.take_over(&self.site).await;
+        standing.apply(zones);
+        standing
+    }
 }
 
 /// A configuration that can be served.
@@ -53,19 +76,22 @@ impl Reload {
 
     /// Serves what was prepared.
     pub(crate) async fn commit(&self, prepared: Prepared) {
-        let Prepared { site, mut zones } = prepared;
-        let health = self.health.take_over(&site).await;
-        health.apply(&mut zones);
+        let Prepared { site, zones } = prepared;
+        let cache = site.dns.cache;
+        let servers = Servers { site, health: self.health.clone(), runtime: Runtime::current() };
         let replaced = match &self.names {
-            Some(names) => names.replace(&site, zones).await,
-            None => Err(zones),
+            Some(names) => names.replace(servers, zones).await,
+            None => Err(Box::new((servers, zones))),
         };
-        let replaced = replaced.unwrap_or_else(|zones| {
-            error!("names of leases are not kept any more: restart offhook");
-            self.zones.replace(zones, None)
-        });
-        // From here on, what is found out about the servers is published again.
-        drop(health);
-        self.service.forwarder().follow(&replaced.before, &replaced.now, &site.dns.cache);
+        let replaced = match replaced {
+            Ok(replaced) => replaced,
+            Err(left) => {
+                error!("names of leases are not kept any more: restart offhook");
+                let (servers, mut zones) = *left;
+                let _standing = servers.settled(&mut zones).await;
+                self.zones.replace(zones, None)
+            }
+        };
+        self.service.forwarder().follow(&replaced.before, &replaced.now, &cache);
     }
 }

@@ -9,6 +9,6 @@ mod reload;
 mod view;
 mod watch;
 
-pub(crate) use reload::Reloads;
+pub(crate) use reload::{Reloads, Standing};
 pub(crate) use view::{Handle, ServerState, ServerStatus};
 pub(crate) use watch::spawn;

@@ -11,6 +11,8 @@ use offhook_model::{
     Order, Probe, Proxy, Scope, Time,
 };
 
+use tokio::sync::Semaphore;
+
 use super::*;
 use crate::dns::{Names, Reload};
 use crate::health;
@@ -33,6 +35,14 @@ impl Live {
         let state = tempfile::tempdir().unwrap();
         let (names, named) = Names::start(site, leases, state.path(), Arc::clone(&zones)).unwrap();
         named.await.unwrap();
+        let watched = site.groups().filter(|group| group.health.is_some());
+        let watched = watched.map(|group| group.hosts.len()).sum::<usize>();
+        soon(async {
+            while health.servers().len() < watched {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         let bound = bound();
         let address = bound.addresses().next().unwrap();
         let crate::dns::Server { task, handle } = spawn(bound, Arc::clone(&zones), &site.dns, told);
@@ -117,10 +127,11 @@ fn health(port: u16) -> Health {
     Health {
         probe: Probe::Tcp,
         port,
-        interval: Duration::from_millis(100),
-        timeout: Duration::from_millis(50),
+        interval: Duration::from_secs(60),
+        timeout: Duration::from_secs(1),
         rise: 1,
-        fall: 1,
+        // Nothing is found out while the test runs.
+        fall: 1000,
         damping: Duration::ZERO,
     }
 }
@@ -331,5 +342,83 @@ async fn what_is_served_after_a_reload_is_what_a_fresh_start_would_serve() {
         assert_eq!(live.serial(), serial, "after {field}: nothing has changed");
     }
     assert_eq!(live.facts(), at_first);
+    live.stop().await;
+}
+
+/// An upstream whose answers are 192.0.2.`last`, each when it is let go; the address, what tells of a question, and what
+/// lets an answer go.
+async fn held_upstream(last: u8) -> (SocketAddr, Arc<Semaphore>, Arc<Semaphore>) {
+    let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let (asked, let_go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (tell, wait) = (Arc::clone(&asked), Arc::clone(&let_go));
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            let question = Message::from_vec(&buffer[..length]).unwrap();
+            tell.add_permits(1);
+            wait.acquire().await.unwrap().forget();
+            let mut answer = Message::response(question.metadata.id, OpCode::Query);
+            let owner = question.queries[0].name().clone();
+            answer.add_query(question.queries[0].clone());
+            let data = RData::A(A::new(192, 0, 2, last));
+            answer.add_answer(Record::from_rdata(owner, 3600, data));
+            socket.send_to(&answer.to_vec().unwrap(), peer).await.unwrap();
+        }
+    });
+    (address, asked, let_go)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_under_way_ends_with_its_answer_and_the_next_one_goes_to_who_is_asked_now() {
+    let (one, one_asked, one_goes) = held_upstream(1).await;
+    let (two, _, two_goes) = held_upstream(2).await;
+    two_goes.add_permits(100);
+    let live = Live::start(&site(&[(".", vec![one])]), &[]).await;
+    let www = query("www.example.com.", RecordType::A);
+    let mut first = Box::pin(live.running.udp(&www));
+    tokio::select! {
+        _ = &mut first => panic!("an answer before it was let go"),
+        asked = soon(one_asked.acquire()) => asked.unwrap().forget(),
+    }
+    live.reload(&site(&[(".", vec![two])])).await;
+    assert_eq!(addresses(&live.running.udp(&www).await), [Ipv4Addr::new(192, 0, 2, 2)]);
+    one_goes.add_permits(100);
+    let answer = (&mut first).await;
+    drop(first);
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(addresses(&answer), [Ipv4Addr::new(192, 0, 2, 1)]);
+    assert_eq!(addresses(&live.running.udp(&www).await), [Ipv4Addr::new(192, 0, 2, 2)]);
+    assert_eq!(live.running.handle.cached(), 1);
+
+    // And back: what the other one said meanwhile is not known of this one.
+    live.reload(&site(&[(".", vec![one])])).await;
+    assert_eq!(addresses(&live.running.udp(&www).await), [Ipv4Addr::new(192, 0, 2, 1)]);
+    let upstreams = live.running.handle.upstreams();
+    assert_eq!(upstreams.len(), 1);
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_after_the_reload_is_kept_if_its_server_is_asked_still() {
+    let (one, one_asked, one_goes) = held_upstream(1).await;
+    let live = Live::start(&site(&[(".", vec![one])]), &[]).await;
+    let www = query("www.example.com.", RecordType::A);
+    let mut first = Box::pin(live.running.udp(&www));
+    tokio::select! {
+        _ = &mut first => panic!("an answer before it was let go"),
+        asked = soon(one_asked.acquire()) => asked.unwrap().forget(),
+    }
+    for last in [1, 2] {
+        let mut other = site(&[(".", vec![one])]);
+        other.hosts[0].address = [10, 250, 1, last].into();
+        live.reload(&other).await;
+    }
+    one_goes.add_permits(1);
+    assert_eq!(addresses(&(&mut first).await), [Ipv4Addr::new(192, 0, 2, 1)]);
+    drop(first);
+    assert_eq!(addresses(&live.running.udp(&www).await), [Ipv4Addr::new(192, 0, 2, 1)]);
+    assert_eq!(live.running.handle.cached(), 1);
     live.stop().await;
 }
