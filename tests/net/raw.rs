@@ -33,7 +33,7 @@ fn a_client_without_an_address_is_answered_by_a_frame_to_its_own_mac_and_nobody_
 
 /// RFC 2131, 4.4.4: a client that knows the server may use its address in DISCOVER and REQUEST, and has none yet.
 #[test]
-fn a_client_without_an_address_may_ask_us_alone() {
+fn a_client_without_an_address_may_ask_us_alone_or_its_subnet() {
     let lab = Lab::new();
     let _server = lab.serve();
     let ours = lab.appliance.enter(|| Interface::named("voice0").unwrap()).mac.unwrap();
@@ -52,8 +52,12 @@ fn a_client_without_an_address_may_ask_us_alone() {
         let request = request.with(54, [10, 250, 1, 5]);
         let ack = ask(&request, "10.250.1.5:67").expect("an ACK");
         assert_eq!((ack.kind(), ack.yiaddr()), (ACK, offer.yiaddr()));
-        // What is for somebody else is not ours to answer, and what is for everybody comes once.
-        assert!(ask(&Message::new(DISCOVER, mac(2), 3), "10.250.1.9:67").is_none());
+        // What is for somebody else, or for another subnet, is not ours to answer; what is for everybody comes once.
+        for elsewhere in ["10.250.1.9:67", "10.0.0.255:67", "10.250.1.0:67"] {
+            assert!(ask(&Message::new(DISCOVER, mac(2), 3), elsewhere).is_none(), "{elsewhere}");
+        }
+        assert!(ask(&Message::new(DISCOVER, mac(2), 5), "10.250.1.255:67").is_some());
+        assert!(card.reply_within(5, NOBODY).is_none());
         assert!(ask(&Message::new(DISCOVER, mac(2), 4), "255.255.255.255:67").is_some());
         assert!(card.reply_within(4, NOBODY).is_none());
     });

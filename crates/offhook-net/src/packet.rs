@@ -65,9 +65,9 @@ impl FrameSocket {
         Ok(this)
     }
 
-    /// For receiving what the kernel keeps from UDP sockets: datagrams to `port` at an address of somebody's, from
-    /// clients without one (0.0.0.0), addressed to this host's MAC address. Those to everybody (255.255.255.255) are
-    /// not among them, nor are fragments.
+    /// For receiving what the kernel keeps from UDP sockets: datagrams to `port` at an address of somebody's, or at
+    /// everybody's of a subnet, from clients without one (0.0.0.0), in frames to this host or to all. Those to
+    /// 255.255.255.255 are not among them, nor are fragments.
     ///
     /// # Errors
     /// CAP_NET_RAW is missing or the interface is gone.

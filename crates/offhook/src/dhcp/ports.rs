@@ -105,8 +105,16 @@ impl Port {
 
     /// Whether an address is of the same subnet.
     fn is_near(&self, address: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-        (self.link.address.to_bits() ^ address.to_bits()) & mask == 0
+        (self.link.address.to_bits() ^ address.to_bits()) & self.mask() == 0
+    }
+
+    /// Whether an address is everybody's in the subnet. Two hosts have none for both (RFC 3021).
+    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.prefix < 31 && address.to_bits() == self.link.address.to_bits() | !self.mask()
+    }
+
+    fn mask(&self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
     }
 }
 
@@ -234,9 +242,12 @@ impl Ports {
         self.sockets.iter().map(AsFd::as_fd).chain(unaddressed).collect()
     }
 
-    /// Whether an address is one of ours.
-    pub(crate) fn is_own(&self, address: Ipv4Addr) -> bool {
-        self.links.iter().any(|port| port.link.address == address)
+    /// Whether what comes to an address on an interface is for us: it is one of ours, or everybody's on the link.
+    pub(crate) fn is_ours(&self, address: Ipv4Addr, interface: u32) -> bool {
+        self.links.iter().any(|port| {
+            let on_link = || port.interface.index == interface && port.is_broadcast(address);
+            port.link.address == address || on_link()
+        })
     }
 
     /// The link a datagram came in by: the one with the address it was sent to, else the first on its interface.

@@ -235,10 +235,11 @@ impl Worker {
                 return;
             }
             match socket.recv_datagram(batch) {
-                Ok(Some(datagram)) if self.ports.is_own(datagram.destination) => {
-                    self.backlog.push(&datagram);
+                Ok(Some(datagram)) => {
+                    if self.ports.is_ours(datagram.destination, datagram.interface) {
+                        self.backlog.push(&datagram);
+                    }
                 }
-                Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(error) if recovery(&error) == Recovery::Ignore => {}
                 Err(error) => return self.journal.receive_failed(&error),
