@@ -38,6 +38,7 @@ mod sip;
 mod storm;
 mod tftp;
 mod tftp_crowd;
+mod tftp_flood;
 mod tftp_images;
 mod tftp_reload;
 mod tftp_settings;

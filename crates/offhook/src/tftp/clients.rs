@@ -1,13 +1,17 @@
 //! Who is being served, and who may be: one transfer per address and port, or two while it is not known which of
 //! them the client is at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Key;
 use super::session::{Session, Stage};
 use super::settings::Settings;
+
+/// How long a client that has acknowledged nothing keeps its place when others need it: until it has been answered
+/// twice. Whoever forges requests never acknowledges anything.
+const HEARING: Duration = Duration::from_secs(2);
 
 /// Everybody who is being served.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub(super) struct Clients {
     free: Vec<u32>,
     current: HashMap<SocketAddr, Key>,
     per_client: HashMap<IpAddr, usize>,
+    /// Everybody who may not have acknowledged anything yet, and since when, oldest first; some are gone.
+    unheard: VecDeque<(Instant, Key)>,
 }
 
 #[derive(Debug, Default)]
@@ -53,8 +59,8 @@ pub(super) enum Admission {
     Repeat(Key),
     /// There is no room for one more.
     Busy,
-    /// It is a new one; these end with it.
-    New(Key, Vec<Client>),
+    /// It is a new one. The same client's others end with it, and somebody silent may have to make room for it.
+    New { key: Key, ended: Vec<Client>, ousted: Option<SocketAddr> },
 }
 
 impl Clients {
@@ -72,11 +78,11 @@ impl Clients {
     pub(super) fn admit(
         &mut self,
         request: &[u8],
-        local: SocketAddr,
-        peer: SocketAddr,
+        (local, peer): (SocketAddr, SocketAddr),
         settings: &Settings,
+        now: Instant,
     ) -> Admission {
-        let mut ended = Vec::new();
+        let (mut ended, mut ousted) = (Vec::new(), None);
         let mut before = None;
         if let Some(old) = self.current.get(&peer).copied() {
             let Some(client) = self.client(old) else { return Admission::Ignore };
@@ -99,8 +105,13 @@ impl Clients {
                 // The client has begun anew from the same port, as U-Boot does.
                 ended.extend(self.take(old));
             }
-        } else if self.is_full(peer.ip(), settings) {
+        } else if self.per_client.get(&peer.ip()) >= Some(&settings.transfers_per_client) {
             return Admission::Busy;
+        } else if self.len() >= settings.transfers {
+            ousted = self.oust(now);
+            if ousted.is_none() {
+                return Admission::Busy;
+            }
         }
         let key = self.insert(Client {
             peer,
@@ -113,7 +124,8 @@ impl Clients {
             before,
         });
         self.current.insert(peer, key);
-        Admission::New(key, ended)
+        self.listen_for(key, now);
+        Admission::New { key, ended, ousted }
     }
 
     /// A transfer has made progress. If there are two for this client that ends the other one, which is returned.
@@ -155,10 +167,35 @@ impl Clients {
         Some(client)
     }
 
-    fn is_full(&self, client: IpAddr, settings: &Settings) -> bool {
-        let of_client = self.per_client.get(&client);
-        self.len() >= settings.transfers
-            || of_client.is_some_and(|count| *count >= settings.transfers_per_client)
+    /// Takes out who has been silent for longest, if that is long enough.
+    fn oust(&mut self, now: Instant) -> Option<SocketAddr> {
+        while let Some(&(since, key)) = self.unheard.front() {
+            if self.is_unheard(key) {
+                if now.saturating_duration_since(since) < HEARING {
+                    return None;
+                }
+                self.unheard.pop_front();
+                return self.remove(key).map(|client| client.peer);
+            }
+            self.unheard.pop_front();
+        }
+        None
+    }
+
+    /// Notes that a client has acknowledged nothing yet. Those who have since then are forgotten when they are many.
+    fn listen_for(&mut self, key: Key, now: Instant) {
+        if self.unheard.len() > 2 * self.slots.len() + 64 {
+            let mut unheard = std::mem::take(&mut self.unheard);
+            unheard.retain(|(_, key)| self.is_unheard(*key));
+            self.unheard = unheard;
+        }
+        self.unheard.push_back((now, key));
+    }
+
+    /// Whether a client is there, has been answered, and has acknowledged nothing.
+    fn is_unheard(&mut self, key: Key) -> bool {
+        let session = self.client(key).and_then(|client| client.session.as_ref());
+        session.is_some_and(|session| session.stage() == Stage::Answered)
     }
 
     fn insert(&mut self, client: Client) -> Key {

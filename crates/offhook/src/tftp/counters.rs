@@ -23,6 +23,8 @@ counts! {
     Broken "broken"
     /// Those that a new request from the same port ended.
     Replaced "replaced"
+    /// Those ended to make room for others, because their clients had acknowledged nothing.
+    Ousted "ousted"
     /// Octets of files that were acknowledged.
     Octets "octets"
     /// Requests for files that are not there.

@@ -23,7 +23,7 @@ use super::finder::{Finder, Found};
 use super::listener::{Listener, Received};
 use super::session::{MUTED_PAUSE, Session, answer_once, open_port};
 use super::settings::{Current, Settings};
-use super::throttle::Throttle;
+use super::throttle::{Lines, Throttle};
 
 /// The longest request read. RFC 2347 has 512 bytes suffice; who sends more is still told what is wrong with it.
 const LONGEST_REQUEST: usize = 8192;
@@ -47,6 +47,7 @@ pub(super) struct Engine {
     known: Option<Arc<Settings>>,
     own: Own,
     denials: Throttle,
+    lines: Lines,
     counters: Arc<Counters>,
     multiplexer: Multiplexer,
     finder: Finder,
@@ -78,6 +79,7 @@ impl Engine {
             known: None,
             own: Own::default(),
             denials: Throttle::new(DENIALS_PER_SECOND),
+            lines: Lines::default(),
             counters,
             multiplexer,
             finder,
@@ -181,7 +183,7 @@ impl Engine {
             FirstContact::Read(request) => request,
         };
         self.counters.count(Count::Requested);
-        match self.clients.admit(datagram, local, peer, &settings) {
+        match self.clients.admit(datagram, (local, peer), &settings, Instant::now()) {
             Admission::Ignore => {}
             Admission::Repeat(key) => {
                 if let Some(session) = self.clients.client(key).and_then(|c| c.session.as_mut()) {
@@ -190,8 +192,11 @@ impl Engine {
                 }
             }
             Admission::Busy => self.refuse(Refusal::Busy, request.name, received, dscp),
-            Admission::New(key, ended) => {
+            Admission::New { key, ended, ousted } => {
                 ended.into_iter().for_each(|client| self.replaced(&client));
+                if let Some(peer) = ousted {
+                    self.ousted(peer);
+                }
                 self.finder.search(key, peer, request.name, &settings);
             }
         }
@@ -218,7 +223,9 @@ impl Engine {
                 limits.block_size = limits.block_size.min(mtu.saturating_sub(HEADERS).max(8));
             }
             let now = Instant::now();
-            Ok(Session::new(&request, &path, image, &limits, (socket, peer), now))
+            let session = Session::new(&request, image, &limits, (socket, peer), now);
+            session.announce(&request, &path, &self.lines);
+            Ok(session)
         });
         match begun {
             Ok(session) => {
@@ -301,7 +308,7 @@ impl Engine {
         let waited = session.wants_room();
         session.transmit(now, &mut self.scratch, wake);
         if session.is_over() {
-            session.report(now, &self.counters);
+            session.report(now, &self.counters, &self.lines);
             // Its socket closes, and so is watched no more.
             self.clients.remove(key);
             return;
@@ -343,6 +350,20 @@ impl Engine {
     fn replaced(&self, client: &Client) {
         let peer: SocketAddr = client.peer;
         self.counters.count(Count::Replaced);
-        info!(client = %peer, "TFTP transfer replaced by a new request");
+        if let Some(suppressed) = self.lines.ended.permit(Instant::now()) {
+            info!(client = %peer, suppressed, "TFTP transfer replaced by a new request");
+        }
+    }
+
+    /// Whoever forged its request is not to be sent anything more.
+    fn ousted(&self, peer: SocketAddr) {
+        self.counters.count(Count::Ousted);
+        if let Some(suppressed) = self.lines.silent.permit(Instant::now()) {
+            warn!(
+                client = %peer, suppressed,
+                hint = "too many requests at a time, and nobody behind this one: are they forged? See `transfers` in [tftp]",
+                "TFTP transfer ended to make room for another: the client is silent"
+            );
+        }
     }
 }

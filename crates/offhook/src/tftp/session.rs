@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::counters::Counters;
 use super::library::LibraryImage;
+use super::throttle::Lines;
 
 /// Datagrams made at a time: what one call sends.
 const BATCH: usize = 64;
@@ -52,7 +53,6 @@ impl Session {
     /// Begins; nothing is sent yet.
     pub(super) fn new(
         request: &Request<'_>,
-        path: &[u8],
         image: LibraryImage,
         limits: &Limits,
         (socket, peer): (UdpSocket, SocketAddr),
@@ -60,15 +60,6 @@ impl Session {
     ) -> Self {
         let transfer = Transfer::new(request, image, limits, now);
         let file = printable(request.name);
-        info!(
-            client = %peer,
-            file,
-            path = printable(path),
-            mode = %request.mode,
-            options = %request.options,
-            accepted = %transfer.terms(),
-            "TFTP request"
-        );
         Self {
             peer,
             file,
@@ -81,6 +72,21 @@ impl Session {
             errors: 0,
             is_listed: false,
         }
+    }
+
+    /// Says what was asked for and what is given.
+    pub(super) fn announce(&self, request: &Request<'_>, path: &[u8], lines: &Lines) {
+        let Some(suppressed) = lines.begun.permit(self.began) else { return };
+        info!(
+            client = %self.peer,
+            file = self.file,
+            path = printable(path),
+            mode = %request.mode,
+            options = %request.options,
+            accepted = %self.transfer.terms(),
+            suppressed,
+            "TFTP request"
+        );
     }
 
     pub(super) fn socket(&self) -> &UdpSocket {
@@ -197,34 +203,41 @@ impl Session {
     }
 
     /// Says how it ended.
-    pub(super) fn report(&self, now: Instant, counters: &Counters) {
+    pub(super) fn report(&self, now: Instant, counters: &Counters, lines: &Lines) {
         let Self { peer: client, file, transfer, .. } = self;
         let stats = transfer.stats();
         let (bytes, retransmits) = (stats.bytes, stats.retransmitted);
         counters.ended(transfer.outcome(), stats.bytes);
+        let lines = match self.stage() {
+            Stage::Answered => &lines.silent,
+            Stage::Acknowledged => &lines.ended,
+        };
+        let Some(suppressed) = lines.permit(now) else { return };
         let elapsed = now.saturating_duration_since(self.began).as_millis();
         let ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
         match transfer.outcome() {
             Some(Outcome::Complete) => {
-                info!(%client, file, bytes, ms, retransmits, "TFTP transfer done");
+                info!(%client, file, bytes, ms, retransmits, suppressed, "TFTP transfer done");
             }
             Some(Outcome::Unconfirmed) => {
-                info!(%client, file, bytes, ms, retransmits, "TFTP transfer sent, its end not acknowledged");
+                info!(%client, file, bytes, ms, retransmits, suppressed, "TFTP transfer sent, its end not acknowledged");
             }
             Some(Outcome::Declined) => {
-                debug!(%client, file, ms, "TFTP transfer declined after its options");
+                debug!(%client, file, ms, suppressed, "TFTP transfer declined after its options");
             }
             Some(Outcome::Aborted { code, message }) => {
                 let message = printable(message);
-                info!(%client, file, bytes, ms, retransmits, code, message, "TFTP transfer ended by the client");
+                info!(%client, file, bytes, ms, retransmits, code, message, suppressed, "TFTP transfer ended by the client");
             }
             Some(Outcome::TimedOut) => {
-                warn!(%client, file, bytes, ms, retransmits, "TFTP transfer given up: the client is silent");
+                warn!(%client, file, bytes, ms, retransmits, suppressed, "TFTP transfer given up: the client is silent");
             }
             Some(Outcome::Failed(reason)) => {
-                warn!(%client, file, bytes, ms, %reason, "TFTP transfer failed: cannot read the file");
+                warn!(%client, file, bytes, ms, %reason, suppressed, "TFTP transfer failed: cannot read the file");
             }
-            None => warn!(%client, file, bytes, ms, "TFTP transfer failed: its socket is broken"),
+            None => {
+                warn!(%client, file, bytes, ms, suppressed, "TFTP transfer failed: its socket is broken");
+            }
         }
     }
 }

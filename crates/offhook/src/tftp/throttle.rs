@@ -40,6 +40,24 @@ impl Throttle {
     }
 }
 
+/// The lines of all transfers, each kind at a rate of its own: who forges requests is not to fill the disk, nor to hide
+/// those who do transfer something. [`Counters`](super::Counters) has all of them.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// A transfer begins.
+    pub(super) begun: Throttle,
+    /// It ends, and its client has acknowledged some of it.
+    pub(super) ended: Throttle,
+    /// It ends, and its client has never been heard.
+    pub(super) silent: Throttle,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { begun: Throttle::new(200), ended: Throttle::new(200), silent: Throttle::new(20) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
