@@ -280,10 +280,10 @@ impl NameBook {
 
     /// Whether an address, whose record is there, was granted a name: it leads to it, or would if nobody else had it.
     fn has(&self, claim: &Claim, address: Ipv4Addr, at: Place) -> bool {
-        let contested =
-            self.contested.get(claim.text.as_str()).filter(|_| !self.contested.is_empty());
-        contested
-            .map_or_else(|| self.names.leads_to(claim.hash, at), |claims| claims.contains(&address))
+        match self.contested.get(claim.text.as_str()) {
+            Some(claims) => claims.contains(&address),
+            None => self.names.leads_to(claim.hash, at),
+        }
     }
 
     /// Sees to it that a lease is looked at when it ends, or before; tells when. A renewal moves nothing.

@@ -422,3 +422,33 @@ async fn an_answer_that_comes_after_the_reload_is_kept_if_its_server_is_asked_st
     assert_eq!(live.running.handle.cached(), 1);
     live.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_thread_that_keeps_the_names_all_else_goes_over_and_they_stay() {
+    let mut live = Live::start(&base(), &[lease(1, "desk")]).await;
+    live.names.take().unwrap().stop();
+    let before = live.serial();
+    let mut other = base();
+    other.hosts[0].address = [10, 250, 1, 9].into();
+    live.reload(&other).await;
+    let zones = live.running.zones.current();
+    assert!(zones.has_records_of(&Zones::from_site(&other, 0)) && zones.serial() != before);
+    assert_eq!(zones.lease_names().address_of("desk"), Some(Ipv4Addr::new(10, 250, 1, 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_keeps_a_connection_open_is_answered_by_what_is_allowed_now() {
+    let live = Live::start(&site(&[]), &[]).await;
+    let mut stream = TcpStream::connect(live.running.address).await.unwrap();
+    let mut ask = async |address: [u8; 4]| {
+        stream.write_all(&framed(&query("vm40ic1.lab.voip.", RecordType::A))).await.unwrap();
+        let answer = read_framed(&mut stream).await.unwrap();
+        assert_eq!(addresses(&answer), [Ipv4Addr::from(address)]);
+    };
+    ask([10, 250, 1, 151]).await;
+    let mut other = site(&[]);
+    other.hosts[0].address = [10, 250, 1, 9].into();
+    live.reload(&other).await;
+    ask([10, 250, 1, 9]).await;
+    live.stop().await;
+}
