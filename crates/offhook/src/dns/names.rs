@@ -191,9 +191,9 @@ impl Names {
         let is_live = |lease: &&Lease| lease.is_live(now);
         let mut kept: Vec<Lease> = leases.iter().filter(is_live).cloned().collect();
         let first = FirstHolders::load(state);
-        let book = NameBook::new(&site.zone, rules(site));
-        let subnets = subnets(site);
-        let keeper = Keeper { book, zones, subnets, clock, first, unsaved: None };
+        let (rules, subnets) = (rules(site), subnets(site));
+        let book = NameBook::new(&site.zone, rules);
+        let keeper = Keeper { book, zones, rules, subnets, clock, first, unsaved: None };
         let shared = Arc::new(Shared::default());
         let feed = Feed(Some(Arc::clone(&shared)));
         let ended = Ended(Arc::clone(&shared));
@@ -254,6 +254,7 @@ impl Drop for Ended {
 struct Keeper {
     book: NameBook,
     zones: Arc<Publisher>,
+    rules: NameRules,
     /// Leases elsewhere have no names, until there is a scope for them again.
     subnets: Vec<Ipv4Network>,
     clock: Clock,
@@ -326,10 +327,15 @@ impl Keeper {
 
     fn take_over(&mut self, takeover: Takeover) {
         let Takeover { servers, mut zones, done } = takeover;
-        self.subnets = subnets(&servers.site);
-        self.book.set_rules(rules(&servers.site), |address, name| {
-            !is_in(&self.subnets, address) || zones.is_taken(name)
-        });
+        let (rules, subnets) = (rules(&servers.site), subnets(&servers.site));
+        // Where nothing that names go by has changed, a hundred thousand of them need not be looked at.
+        let is_same = (self.rules, &self.subnets) == (rules, &subnets);
+        if !is_same || !zones.has_records_of(&self.zones.current()) {
+            (self.rules, self.subnets) = (rules, subnets);
+            self.book.set_rules(rules, |address, name| {
+                !is_in(&self.subnets, address) || zones.is_taken(name)
+            });
+        }
         let names = self.book.changed().cloned();
         if names.is_some() {
             self.unsaved.get_or_insert_with(|| Instant::now() + SAVED);
