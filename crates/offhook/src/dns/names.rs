@@ -5,11 +5,12 @@
 //! storm of phones the processor is DHCP's, and some hundred milliseconds later they all have their names.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -47,13 +48,20 @@ pub(crate) struct Feed(Option<Arc<Shared>>);
 #[derive(Clone, Debug)]
 pub(super) struct Keeping(Arc<Shared>);
 
-/// Another configuration.
-#[derive(Debug)]
-struct Takeover {
-    servers: Servers,
-    /// Without the names of leases.
-    zones: Zones,
-    done: oneshot::Sender<Replaced>,
+/// What the thread keeps, lent to whoever takes over another configuration: the thread itself stands back when others want
+/// the processor, and a configuration is not to wait for that.
+struct Loan {
+    keeper: Keeper,
+    back: mpsc::Sender<Keeper>,
+}
+
+/// Somebody who wants a [`Loan`].
+struct Borrower(oneshot::Sender<Loan>);
+
+impl fmt::Debug for Borrower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Borrower")
+    }
 }
 
 /// The thread that keeps the names.
@@ -76,13 +84,13 @@ struct Waiting {
     writes: Vec<LeaseWrite>,
     /// How many may wait before they are gone through.
     limit: usize,
-    takeover: Option<Box<Takeover>>,
+    borrower: Option<Borrower>,
     stop: bool,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { writes: Vec::new(), limit: MANY, takeover: None, stop: false }
+        Self { writes: Vec::new(), limit: MANY, borrower: None, stop: false }
     }
 }
 
@@ -116,16 +124,22 @@ impl Keeping {
         servers: Servers,
         zones: Zones,
     ) -> Result<Replaced, Box<(Servers, Zones)>> {
-        let (done, replaced) = oneshot::channel();
+        let (lend, lent) = oneshot::channel();
         let left = Box::new((servers.clone(), zones.clone()));
         {
             let mut waiting = self.0.lock();
             if waiting.stop {
                 return Err(left);
             }
-            waiting.takeover = Some(Box::new(Takeover { servers, zones, done }));
+            waiting.borrower = Some(Borrower(lend));
         }
         self.0.changed.notify_one();
+        let Ok(Loan { mut keeper, back }) = lent.await else { return Err(left) };
+        let replaced = tokio::task::spawn_blocking(move || {
+            let replaced = keeper.take_over(&servers, zones);
+            let _ = back.send(keeper);
+            replaced
+        });
         replaced.await.map_err(|_| left)
     }
 }
@@ -246,7 +260,7 @@ impl Drop for Ended {
     fn drop(&mut self) {
         let mut waiting = self.0.lock();
         waiting.stop = true;
-        waiting.takeover = None;
+        waiting.borrower = None;
     }
 }
 
@@ -264,11 +278,13 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn keep(&mut self, shared: &Shared) {
-        while let Some((writes, takeover)) = self.next(shared) {
+    fn keep(mut self, shared: &Shared) {
+        while let Some((writes, borrower)) = self.next(shared) {
             self.book.expire(self.clock.now());
-            if let Some(takeover) = takeover {
-                self.take_over(*takeover);
+            if let Some(borrower) = borrower {
+                // Who panics with it returns nothing: then nobody keeps the names any more.
+                let Some(keeper) = self.lend(borrower) else { return };
+                self = keeper;
             }
             let mut writes = writes.into_iter();
             loop {
@@ -303,20 +319,20 @@ impl Keeper {
     }
 
     /// What has changed; nothing when a lease has ended, and none when it is time to stop.
-    fn next(&self, shared: &Shared) -> Option<(Vec<LeaseWrite>, Option<Box<Takeover>>)> {
+    fn next(&self, shared: &Shared) -> Option<(Vec<LeaseWrite>, Option<Borrower>)> {
         let now = self.clock.now();
         let until = self.book.next_end().map_or(LONGEST, |end| end.since(now).min(LONGEST));
         let save = self.unsaved.map(|at| at.saturating_duration_since(Instant::now()));
         let until = save.map_or(until, |save| save.min(until));
         let idle = |waiting: &mut Waiting| {
-            waiting.writes.is_empty() && waiting.takeover.is_none() && !waiting.stop
+            waiting.writes.is_empty() && waiting.borrower.is_none() && !waiting.stop
         };
         let waited = shared.changed.wait_timeout_while(shared.lock(), until, idle);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let writes = std::mem::take(&mut waiting.writes);
-        let takeover = waiting.takeover.take();
+        let borrower = waiting.borrower.take();
         waiting.limit = MANY;
-        (!waiting.stop).then_some((writes, takeover))
+        (!waiting.stop).then_some((writes, borrower))
     }
 
     fn put(&mut self, lease: &Lease) {
@@ -325,8 +341,18 @@ impl Keeper {
         self.book.put(self.clock.now(), lease, |name| !is_ours || zones.is_taken(name));
     }
 
-    fn take_over(&mut self, takeover: Takeover) {
-        let Takeover { servers, mut zones, done } = takeover;
+    /// Lets somebody have all of it for a while.
+    fn lend(self, Borrower(lend): Borrower) -> Option<Self> {
+        let (back, returned) = mpsc::channel();
+        match lend.send(Loan { keeper: self, back }) {
+            Ok(()) => returned.recv().ok(),
+            // Nobody wants it any more.
+            Err(Loan { keeper, .. }) => Some(keeper),
+        }
+    }
+
+    /// Serves another configuration, with the names that leases have then. Waits.
+    fn take_over(&mut self, servers: &Servers, mut zones: Zones) -> Replaced {
         let (rules, subnets) = (rules(&servers.site), subnets(&servers.site));
         // Where nothing that names go by has changed, a hundred thousand of them need not be looked at.
         let is_same = (self.rules, &self.subnets) == (rules, &subnets);
@@ -344,7 +370,7 @@ impl Keeper {
         let standing = servers.settle(&mut zones);
         let replaced = self.zones.replace(zones, names);
         drop(standing);
-        let _ = done.send(replaced);
+        replaced
     }
 
     fn publish(&mut self) {
