@@ -105,9 +105,7 @@ fn a_hundred_thousand_names_survive_and_hold_up_nobody() {
     let named = fill(&lab, LEASES);
     let client = lab.machine(Vlan::Voice, "10.250.1.200/24", "10.250.1.1");
     let server = lab.serve();
-    let names = || status(&lab)["dns"]["lease_names"].as_u64();
-    assert_eq!(names(), Some(2 * u64::from(LEASES)));
-    let some = [0, 7, LEASES / 2, LEASES - 1].map(&named);
+    let some = [0, 7, 255, LEASES / 3, LEASES / 2, LEASES - 1].map(&named);
     let labels = some.each_ref().map(|(label, _)| label.as_str());
     let right = |name: &str, found: &[Ipv4Addr]| match some.iter().find(|(label, _)| label == name)
     {
@@ -126,7 +124,6 @@ fn a_hundred_thousand_names_survive_and_hold_up_nobody() {
         }
     });
     assert!(asked > 100, "{asked}");
-    assert_eq!(names(), Some(2 * u64::from(LEASES)));
 }
 
 #[test]
