@@ -30,7 +30,8 @@ pub(crate) async fn reload(
         error!(file = %file.display(), "the configuration has errors: the one from before stays in force");
         return before;
     };
-    let fixed = takes_a_restart(&before, &site);
+    let mut fixed = takes_a_restart(&before, &site);
+    fixed.extend(dns.takes_a_restart(&site));
     if !fixed.is_empty() {
         refuse(&fixed.join(", "));
         return before;

@@ -269,6 +269,12 @@ fn all_goes_over_or_nothing() {
     }
     let line = server.wait_for_log(&["takes a restart", "listen in [dns]"]);
     assert!(!line.contains("host"), "{line}");
+    // Who began without names of leases has not kept what they would be.
+    let named = replace("lease_names = false", "lease_names = true");
+    rewrite(&lab, &server, "stays in force", |text| other(named(text)));
+    server.wait_for_log(&["takes a restart", "\"lease_names, which was off at the start\""]);
+    assert_eq!(dig(&client, "vm40ic2.lab.voip A"), "10.250.1.152");
+    fs::write(lab.config(), &good).unwrap();
     rewrite(&lab, &server, TAKEN, |text| other(text).replace("lease = \"8h\"", "lease = \"2h\""));
     assert_eq!(dig(&client, "vm40ic2.lab.voip A"), "10.250.1.153");
     assert_eq!(seconds(9), 2 * 3600);

@@ -200,6 +200,10 @@ impl Names {
         zones: Arc<Publisher>,
     ) -> io::Result<(Self, oneshot::Receiver<()>)> {
         let (ready, published) = oneshot::channel();
+        if !site.dns.names.leases {
+            let _ = ready.send(());
+            return Ok((Self { feed: Feed::default(), thread: None }, published));
+        }
         let clock = Clock::start(offhook_dhcp::beginning(clock::wall(), leases));
         let now = clock.now();
         let is_live = |lease: &&Lease| lease.is_live(now);
@@ -236,7 +240,8 @@ impl Names {
         self.feed.clone()
     }
 
-    /// Where the thread is told of another configuration.
+    /// Where the thread is told of another configuration; nowhere, when it began without names: a million leases are not
+    /// kept twice for what may never come.
     pub(super) fn keeping(&self) -> Option<Keeping> {
         self.feed.0.clone().map(Keeping)
     }

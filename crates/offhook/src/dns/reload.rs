@@ -67,6 +67,12 @@ impl Reload {
         Self { service: Arc::clone(&server.service), zones, names: names.keeping(), health }
     }
 
+    /// What it takes a restart for, if there is anything.
+    pub(crate) fn takes_a_restart(&self, site: &Site) -> Option<&'static str> {
+        let begins = site.dns.names.leases && self.names.is_none();
+        begins.then_some("lease_names, which was off at the start")
+    }
+
     /// Gets everything ready, and changes nothing. None when that is not possible.
     pub(crate) async fn prepare(&self, site: &Arc<Site>) -> Option<Prepared> {
         let site = Arc::clone(site);
@@ -80,13 +86,14 @@ impl Reload {
         let cache = site.dns.cache;
         let servers = Servers { site, health: self.health.clone(), runtime: Runtime::current() };
         let replaced = match &self.names {
-            Some(names) => names.replace(servers, zones).await,
             None => Err(Box::new((servers, zones))),
+            Some(names) => names.replace(servers, zones).await.inspect_err(|_| {
+                error!("names of leases are not kept any more: restart offhook");
+            }),
         };
         let replaced = match replaced {
             Ok(replaced) => replaced,
             Err(left) => {
-                error!("names of leases are not kept any more: restart offhook");
                 let (servers, mut zones) = *left;
                 let _standing = servers.settled(&mut zones).await;
                 self.zones.replace(zones, None)
