@@ -146,7 +146,8 @@ struct Outcome {
     untold: Vec<Ipv4Addr>,
     /// Whether there was anything to write.
     wrote: bool,
-    /// The writes of those that are durable. What was written ahead is not true yet.
+    /// The writes of those that are durable, in the order in which they became true. What was written ahead is not true
+    /// yet, and its outcome was before.
     true_now: Vec<LeaseWrite>,
 }
 
@@ -166,7 +167,11 @@ fn outcome(jobs: Vec<Job>, writes: Vec<LeaseWrite>, is_durable: bool) -> Outcome
         let before = change.as_mut().and_then(|pending| pending.written.take());
         // What it relies on was in a batch before this one, or in this one and before it.
         if is_durable && before.as_ref().is_none_or(|(fate, _)| fate.is_sealed()) {
-            outcome.true_now.extend(own);
+            // An outcome is no news: it was told when it was acknowledged, and others may have been since.
+            match is_outcomes {
+                true => own.for_each(drop),
+                false => outcome.true_now.extend(own),
+            }
             outcome.true_now.extend(before.into_iter().flat_map(|(_, writes)| writes));
             outcome.done.extend(change);
         } else {
@@ -279,6 +284,19 @@ mod tests {
         let outcome = outcome(jobs, writes, true);
         assert_eq!(outcome.true_now, [0, 1, 3, 4].map(write));
         assert_eq!(told(&outcome.done), tickets);
+    }
+
+    #[test]
+    fn an_outcome_is_told_once_however_often_it_is_written() {
+        let fate = Fate::default();
+        let tickets = tickets(1);
+        let taken = Job::change(pending(tickets[0], Some((fate.clone(), vec![write(1)]))), 0);
+        let acked = outcome(vec![Job::ahead(fate), taken], vec![write(9)], true);
+        assert_eq!(acked.true_now, [write(1)]);
+        let jobs = vec![Job::outcomes(2), Job::own(1)];
+        let later = outcome(jobs, [1, 9, 5].map(write).into(), true);
+        assert_eq!(later.true_now, [write(5)]);
+        assert!(later.wrote && later.untold.is_empty());
     }
 
     #[test]
