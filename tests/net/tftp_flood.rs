@@ -1,6 +1,7 @@
 //! Forged requests for files: real phones get theirs all the same, and the log stays short.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use offhook_net::{FrameSocket, Interface};
@@ -92,6 +93,35 @@ fn who_never_acknowledges_anything_makes_room_for_who_does() {
     let status = status(&lab);
     assert!(status["tftp"]["counts"]["ousted"].as_u64() >= Some(1), "{status}");
     assert!(status["tftp"]["active"].as_u64() <= Some(100), "{status}");
+}
+
+/// However long their file was looked for.
+#[test]
+fn who_waited_for_the_provisioning_server_makes_room_as_well() {
+    let text = std::fs::read_to_string(repository().join("config/lab.toml")).unwrap();
+    let keys = "root = \"firmware\"\ntransfers = 100\nupstream = \"http://10.0.0.11:8088\"";
+    let lab = Lab::with_config(&text.replace("root = \"firmware\"", keys));
+    let _server = lab.serve();
+    let netns = lab.machine(Vlan::Native, "10.0.0.50/24", "10.0.0.1");
+    let listener = lab.appliance.enter(|| TcpListener::bind("10.0.0.11:8088").unwrap());
+    forge(&lab, &netns, 100);
+    let (mut asked, _) = listener.accept().unwrap();
+    while status(&lab)["tftp"]["active"] != 100 {
+        std::thread::yield_now();
+    }
+    // Nobody of them can make room yet.
+    let late = Client::new(&netns);
+    let to = "10.0.0.11:69".parse().unwrap();
+    assert_eq!(late.ask(to, REQUEST).0[1], 5);
+    asked.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(asked.read(&mut [0; 2048]).unwrap() > 0);
+    asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n").unwrap();
+    asked.write_all(&noise(10_000)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while late.ask(to, REQUEST).0[1] != 3 {
+        assert!(Instant::now() < deadline, "there is never any room");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

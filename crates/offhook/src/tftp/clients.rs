@@ -20,7 +20,7 @@ pub(super) struct Clients {
     free: Vec<u32>,
     current: HashMap<SocketAddr, Key>,
     per_client: HashMap<IpAddr, usize>,
-    /// Everybody who may not have acknowledged anything yet, and since when, oldest first; some are gone.
+    /// Everybody who is answered and may not have acknowledged anything yet, and since when, oldest first; some are gone.
     unheard: VecDeque<(Instant, Key)>,
 }
 
@@ -124,7 +124,6 @@ impl Clients {
             before,
         });
         self.current.insert(peer, key);
-        self.listen_for(key, now);
         Admission::New { key, ended, ousted }
     }
 
@@ -170,20 +169,21 @@ impl Clients {
     /// Takes out who has been silent for longest, if that is long enough.
     fn oust(&mut self, now: Instant) -> Option<SocketAddr> {
         while let Some(&(since, key)) = self.unheard.front() {
-            if self.is_unheard(key) {
-                if now.saturating_duration_since(since) < HEARING {
-                    return None;
-                }
-                self.unheard.pop_front();
-                return self.remove(key).map(|client| client.peer);
+            let is_unheard = self.is_unheard(key);
+            if is_unheard && now.saturating_duration_since(since) < HEARING {
+                return None;
             }
             self.unheard.pop_front();
+            if is_unheard {
+                return self.remove(key).map(|client| client.peer);
+            }
         }
         None
     }
 
-    /// Notes that a client has acknowledged nothing yet. Those who have since then are forgotten when they are many.
-    fn listen_for(&mut self, key: Key, now: Instant) {
+    /// Notes that a client is answered from now on, and has acknowledged nothing yet. Those who have since then are
+    /// forgotten when they are many.
+    pub(super) fn listen_for(&mut self, key: Key, now: Instant) {
         if self.unheard.len() > 2 * self.slots.len() + 64 {
             let mut unheard = std::mem::take(&mut self.unheard);
             unheard.retain(|(_, key)| self.is_unheard(*key));

@@ -229,8 +229,10 @@ impl Engine {
         });
         match begun {
             Ok(session) => {
+                let now = Instant::now();
                 client.session = Some(session);
-                self.drive(key, Instant::now());
+                self.clients.listen_for(key, now);
+                self.drive(key, now);
             }
             Err(refusal) => {
                 self.counters.count(refusal.into());
