@@ -370,6 +370,14 @@ async fn held_upstream(last: u8) -> (SocketAddr, Arc<Semaphore>, Arc<Semaphore>)
     (address, asked, let_go)
 }
 
+/// Waits until a question has reached the upstream that holds its answer.
+async fn under_way<T>(question: &mut (impl Future<Output = T> + Unpin), asked: &Semaphore) {
+    tokio::select! {
+        _ = question => panic!("an answer before it was let go"),
+        asked = soon(asked.acquire()) => asked.unwrap().forget(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_under_way_ends_with_its_answer_and_the_next_one_goes_to_who_is_asked_now() {
     let (one, one_asked, one_goes) = held_upstream(1).await;
@@ -378,10 +386,7 @@ async fn a_question_under_way_ends_with_its_answer_and_the_next_one_goes_to_who_
     let live = Live::start(&site(&[(".", vec![one])]), &[]).await;
     let www = query("www.example.com.", RecordType::A);
     let mut first = Box::pin(live.running.udp(&www));
-    tokio::select! {
-        _ = &mut first => panic!("an answer before it was let go"),
-        asked = soon(one_asked.acquire()) => asked.unwrap().forget(),
-    }
+    under_way(&mut first, &one_asked).await;
     live.reload(&site(&[(".", vec![two])])).await;
     assert_eq!(addresses(&live.running.udp(&www).await), [Ipv4Addr::new(192, 0, 2, 2)]);
     one_goes.add_permits(100);
@@ -406,10 +411,7 @@ async fn an_answer_that_comes_after_the_reload_is_kept_if_its_server_is_asked_st
     let live = Live::start(&site(&[(".", vec![one])]), &[]).await;
     let www = query("www.example.com.", RecordType::A);
     let mut first = Box::pin(live.running.udp(&www));
-    tokio::select! {
-        _ = &mut first => panic!("an answer before it was let go"),
-        asked = soon(one_asked.acquire()) => asked.unwrap().forget(),
-    }
+    under_way(&mut first, &one_asked).await;
     for last in [1, 2] {
         let mut other = site(&[(".", vec![one])]);
         other.hosts[0].address = [10, 250, 1, last].into();
