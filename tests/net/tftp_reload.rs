@@ -1,7 +1,6 @@
 //! Another `[tftp]` without a restart: what is under way ends as it began, and the next request goes by what is new.
 
 use std::fs;
-use std::net::UdpSocket;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
