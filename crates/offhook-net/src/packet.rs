@@ -14,7 +14,7 @@ use offhook_model::Mac;
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 
 use crate::mmsg::{self, Target};
-use crate::options::{enlarge_receive_buffer, link_address, promiscuous};
+use crate::options::{enlarge_receive_buffer, ignore_outgoing, link_address, promiscuous};
 use crate::poll::wait_for;
 use crate::{Datagram, Frame, Interface, RecvBatch, UdpFrame};
 
@@ -67,14 +67,17 @@ impl FrameSocket {
 
     /// For receiving what the kernel keeps from UDP sockets: datagrams to `port` at an address of somebody's, or at
     /// everybody's of a subnet, from clients without one (0.0.0.0), in frames to this host or to all. Those to
-    /// 255.255.255.255 are not among them, nor are fragments.
+    /// 255.255.255.255 are not among them, nor are fragments, nor what is of a VLAN on top of the interface.
     ///
     /// # Errors
     /// CAP_NET_RAW is missing or the interface is gone.
     pub fn open_unaddressed(interface: &Interface, port: u16) -> io::Result<Self> {
         let this = Self::open(interface)?;
         this.socket.attach_filter(&unaddressed_filter(port))?;
-        this.socket.bind(&this.link)?;
+        // Of all protocols, though only one gets past the filter: whoever taps one protocol has the kernel copy the
+        // head of each of its packets, of all that DNS and TFTP receive; who taps all of them comes before IP.
+        ignore_outgoing(&this.socket)?;
+        this.socket.bind(&link_address(interface, libc::ETH_P_ALL as u16))?;
         Ok(this)
     }
 
@@ -229,6 +232,7 @@ const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const IF_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG) as u32;
 
 /// A classic BPF program over an Ethernet frame: IPv4, UDP, no fragment but the first, to `port`; and for this
 /// host, or for anybody when `promiscuous`: on veth and on a bridge, others' frames come in without asking.
@@ -258,18 +262,21 @@ fn udp_filter(promiscuous: bool, port: Option<u16>) -> Vec<SockFilter> {
 }
 
 /// A classic BPF program over an Ethernet frame for this host: IPv4, UDP, in one piece, from 0.0.0.0, not to
-/// 255.255.255.255, and to `port`.
+/// 255.255.255.255, and to `port`; without a VLAN tag, or with one that has only a priority.
 fn unaddressed_filter(port: u16) -> Vec<SockFilter> {
+    // Every frame that comes in goes through it: what nearly all of them fail is first.
     // Jumps count the instructions to skip: none, or to the last, which drops the frame.
     vec![
+        SockFilter::new(LOAD_WORD, 0, 0, 26),
+        SockFilter::new(IF_EQUAL, 0, 16, 0),
         SockFilter::new(LOAD_BYTE, 0, 0, PACKET_TYPE),
         SockFilter::new(IF_EQUAL, 14, 0, u32::from(libc::PACKET_OTHERHOST)),
+        SockFilter::new(LOAD_HALF, 0, 0, VLAN_TAG),
+        SockFilter::new(IF_BITS, 12, 0, 0x0fff),
         SockFilter::new(LOAD_HALF, 0, 0, 12),
-        SockFilter::new(IF_EQUAL, 0, 12, 0x0800),
+        SockFilter::new(IF_EQUAL, 0, 10, 0x0800),
         SockFilter::new(LOAD_BYTE, 0, 0, 23),
-        SockFilter::new(IF_EQUAL, 0, 10, 17),
-        SockFilter::new(LOAD_WORD, 0, 0, 26),
-        SockFilter::new(IF_EQUAL, 0, 8, 0),
+        SockFilter::new(IF_EQUAL, 0, 8, 17),
         SockFilter::new(LOAD_WORD, 0, 0, 30),
         SockFilter::new(IF_EQUAL, 6, 0, u32::MAX),
         SockFilter::new(LOAD_HALF, 0, 0, 20),

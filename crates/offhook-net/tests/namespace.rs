@@ -2,11 +2,14 @@
 //! (util-linux) and `ip` (iproute2), and user namespaces when not run as root; fails without.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::time::Duration;
 
-use offhook_net::{DhcpSocket, FrameSocket, Interface, Poller, RecvBatch};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::sys::socket::{MsgFlags, sendto};
+use offhook_model::Mac;
+use offhook_net::{DhcpSocket, FrameSocket, Interface, Poller, RecvBatch, UdpFrame};
 
 const SOON: Option<Duration> = Some(Duration::from_secs(2));
 const NOT_NOW: Option<Duration> = Some(Duration::from_millis(50));
@@ -55,7 +58,7 @@ fn interface(name: &str) -> Interface {
 fn broadcast(from: &FrameSocket, payload: &[u8]) {
     let source = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
     let destination = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
-    from.send_udp(offhook_model::Mac([0xff; 6]), source, destination, payload).expect("sent");
+    from.send_udp(Mac([0xff; 6]), source, destination, payload).expect("sent");
 }
 
 /// What `socket` has received within two seconds, and by which interface.
@@ -117,7 +120,7 @@ fn a_raw_reply_reaches_a_client_that_answers_no_arp_with_its_own_mac_and_both_ad
         let to = peer.mac.unwrap();
         // Another port, and another phone's MAC: neither is for this one.
         server.send_udp(to, SERVER, SocketAddrV4::new(*CLIENT.ip(), 69), b"port").unwrap();
-        server.send_udp(offhook_model::Mac([2, 0, 0, 0, 0, 9]), SERVER, CLIENT, b"mac").unwrap();
+        server.send_udp(Mac([2, 0, 0, 0, 0, 9]), SERVER, CLIENT, b"mac").unwrap();
         server.send_udp(to, SERVER, CLIENT, b"yes").unwrap();
 
         let mut buffer = [0; 2048];
@@ -129,15 +132,72 @@ fn a_raw_reply_reaches_a_client_that_answers_no_arp_with_its_own_mac_and_both_ad
     });
 }
 
+/// Sends a whole frame, as it stands.
+fn send_frame(from: &str, frame: &[u8]) {
+    let is_link = |one: &InterfaceAddress| {
+        one.interface_name == from && one.address.as_ref().and_then(|a| a.as_link_addr()).is_some()
+    };
+    let interfaces = getifaddrs().expect("interfaces");
+    let link = interfaces.into_iter().find(is_link).and_then(|one| one.address).expect(from);
+    let raw = socket2::Socket::new(socket2::Domain::PACKET, socket2::Type::RAW, None);
+    let raw = raw.expect("CAP_NET_RAW");
+    let sent = sendto(raw.as_raw_fd(), frame, link.as_link_addr().expect(from), MsgFlags::empty());
+    assert_eq!(sent, Ok(frame.len()));
+}
+
+#[test]
+fn of_clients_without_an_address_those_are_heard_that_are_on_the_link_itself() {
+    let name = "of_clients_without_an_address_those_are_heard_that_are_on_the_link_itself";
+    in_namespace(name, || {
+        let voice = interface("voice0");
+        let server = FrameSocket::open_unaddressed(&voice, 67).unwrap();
+        let frame = |source: [u8; 4], destination: SocketAddrV4, tag: Option<u16>| {
+            let frame = UdpFrame {
+                source_mac: Mac([2, 0, 0, 0, 0, 1]),
+                destination_mac: voice.mac.unwrap(),
+                source: SocketAddrV4::new(source.into(), 68),
+                destination,
+                payload: &tag.unwrap_or_default().to_be_bytes(),
+            };
+            let mut bytes = Vec::new();
+            frame.write(&mut bytes).unwrap();
+            if let Some(tag) = tag {
+                let tag = tag.to_be_bytes();
+                bytes.splice(12..12, [0x81, 0, tag[0], tag[1]]);
+            }
+            bytes
+        };
+        let nobody = [0; 4];
+        // What has an address, is for everybody or for another service, or of VLAN 20, comes to other sockets.
+        send_frame("voice1", &frame([10, 250, 1, 9], SERVER, None));
+        let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+        send_frame("voice1", &frame(nobody, everybody, None));
+        send_frame("voice1", &frame(nobody, SocketAddrV4::new(*SERVER.ip(), 69), None));
+        send_frame("voice1", &frame(nobody, SERVER, Some(20)));
+        send_frame("voice1", &frame(nobody, SERVER, Some(0xa000 + 20)));
+        // So does what this host sends itself.
+        send_frame("voice0", &frame(nobody, SERVER, None));
+        // A tag without a VLAN is a priority, and no more.
+        let mut buffer = [0; 2048];
+        for tag in [None, Some(0), Some(0xa000)] {
+            send_frame("voice1", &frame(nobody, SERVER, tag));
+            let heard = server.recv(&mut buffer, SOON).unwrap().unwrap();
+            assert_eq!((heard.destination, *heard.source.ip()), (SERVER, nobody.into()));
+            assert_eq!(heard.payload, tag.unwrap_or_default().to_be_bytes());
+        }
+        assert_eq!(server.recv(&mut buffer, NOT_NOW).unwrap(), None);
+    });
+}
+
 #[test]
 fn a_crowd_of_phones_shares_one_promiscuous_socket() {
     in_namespace("a_crowd_of_phones_shares_one_promiscuous_socket", || {
         let phones = FrameSocket::open_receiving(&interface("voice1"), true, Some(68)).unwrap();
         let server = FrameSocket::open(&interface("voice0")).unwrap();
-        let macs = (0..200).map(|i| offhook_model::Mac([2, 0, 0, 0, 0, i]));
-        let frames: Vec<offhook_net::UdpFrame<'_>> = macs
+        let macs = (0..200).map(|i| Mac([2, 0, 0, 0, 0, i]));
+        let frames: Vec<UdpFrame<'_>> = macs
             .clone()
-            .map(|destination_mac| offhook_net::UdpFrame {
+            .map(|destination_mac| UdpFrame {
                 source_mac: server.interface().mac.unwrap(),
                 destination_mac,
                 source: SERVER,
@@ -171,7 +231,7 @@ fn a_datagram_whose_checksum_the_kernel_left_half_done_is_read() {
             (frame.payload, frame.source, frame.destination),
             (&b"OFFER"[..], SERVER, everyone)
         );
-        assert_eq!(frame.destination_mac, offhook_model::Mac([0xff; 6]));
+        assert_eq!(frame.destination_mac, Mac([0xff; 6]));
         assert_eq!(buffer[15], 46 << 2, "the DSCP in the IPv4 header");
     });
 }
@@ -182,7 +242,7 @@ fn a_link_that_is_down_heals_and_one_that_was_made_anew_is_stale() {
         let voice = interface("voice0");
         let socket = DhcpSocket::bind(Some(&voice), 67).unwrap();
         let frames = FrameSocket::open(&voice).unwrap();
-        let mac = offhook_model::Mac([2, 0, 0, 0, 0, 1]);
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
 
         ip("link set voice0 down");
         assert!(!interface("voice0").up);
