@@ -30,4 +30,4 @@ pub use packet::FrameSocket;
 pub use poll::{Poller, Ready, Waker};
 pub use probe::{ArpSocket, EchoSocket};
 pub use thread::give_way;
-pub use train::{path_mtu, send_train};
+pub use train::{path_mtu, receive_one, send_train};

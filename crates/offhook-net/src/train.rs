@@ -1,10 +1,13 @@
-//! Datagrams of one size to one address, with as few system calls as can be: UDP segmentation offload (udp(7)).
+//! Datagrams of one size to one address, with as few system calls as can be, UDP segmentation offload (udp(7)); and
+//! the single one that answers them.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, sockopt};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, sendto};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// What the kernel takes at most in one call: octets of payload …
@@ -27,17 +30,17 @@ pub fn send_train(
     offload: &mut bool,
 ) -> io::Result<usize> {
     let segment = segment.max(1);
-    let address = SockaddrStorage::from(to);
     let mut sent = 0;
     while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
         let together = if *offload { (MOST_OCTETS / segment).clamp(1, MOST_DATAGRAMS) } else { 1 };
         let part = rest.get(..together * segment).unwrap_or(rest);
         let result = match u16::try_from(segment) {
             Ok(size) if part.len() > segment => {
-                let control = [ControlMessage::UdpGsoSegments(&size)];
-                send_one(socket, part, &control, &address)
+                send_together(socket, part, size, &SockaddrStorage::from(to))
             }
-            _ => socket.send_to(part, to).map(drop),
+            _ => sendto(socket, part, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to)
+                .map(drop)
+                .map_err(io::Error::from),
         };
         match result {
             Ok(()) => sent += part.len(),
@@ -53,15 +56,30 @@ pub fn send_train(
     Ok(sent)
 }
 
-fn send_one(
+fn send_together(
     socket: &UdpSocket,
     bytes: &[u8],
-    control: &[ControlMessage<'_>],
+    segment: u16,
     to: &SockaddrStorage,
 ) -> io::Result<()> {
+    let control = [ControlMessage::UdpGsoSegments(&segment)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, Some(to))?;
+    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, flags, Some(to))?;
     Ok(())
+}
+
+/// The next datagram, without waiting, and who sent it. What `buffer` has no room for is cut off.
+///
+/// # Errors
+/// As the kernel says; [`io::ErrorKind::WouldBlock`] when there is none now.
+pub fn receive_one<'a>(
+    socket: &UdpSocket,
+    buffer: &'a mut [MaybeUninit<u8>],
+) -> io::Result<(&'a [u8], SocketAddr)> {
+    let ((bytes, _), _, from) = recvfrom(socket, buffer, RecvFlags::DONTWAIT)?;
+    let from = from.map(|from: SocketAddrAny| SocketAddr::try_from(from)).transpose()?;
+    let from = from.ok_or(io::ErrorKind::InvalidData)?;
+    Ok((bytes, from))
 }
 
 /// Octets of the largest packet, IP header included, that gets from `local` to `peer` in one piece, as far as the

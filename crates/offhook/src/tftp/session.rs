@@ -1,10 +1,11 @@
 //! One transfer: its port, its state machine, its log lines.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use offhook_net::send_train;
+use offhook_net::{receive_one, send_train};
 use offhook_tftp::{Limits, Outcome, Packet, Request, Transfer, stray_reply};
 use tracing::{debug, info, warn};
 
@@ -126,8 +127,8 @@ impl Session {
 
     /// Takes one datagram from the socket. True when the client has acknowledged anything new.
     pub(super) fn receive(&mut self, now: Instant) -> bool {
-        let mut buffer = [0; RECEIVE_BUFFER];
-        let (length, from) = match self.socket.recv_from(&mut buffer) {
+        let mut buffer = [MaybeUninit::uninit(); RECEIVE_BUFFER];
+        let (datagram, from) = match receive_one(&self.socket, &mut buffer) {
             Ok(received) => received,
             Err(error) if would_block(&error) => return false,
             Err(error) => {
@@ -137,7 +138,6 @@ impl Session {
             }
         };
         self.errors = 0;
-        let datagram = buffer.get(..length).unwrap_or_default();
         if from != self.peer {
             if let Some(reply) = stray_reply(datagram) {
                 let _ = self.socket.send_to(&reply, from);
