@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::answer::Answer;
 use super::cache::Cache;
@@ -32,10 +33,12 @@ impl Trust {
 }
 
 impl Upstreams {
-    /// Forgets servers that `now` asks nothing.
-    pub fn follow(&mut self, now: &Zones) {
-        let servers = &now.upstreams.servers;
+    /// `zones` are served from `now` on: forgets servers that they ask nothing, and has silent ones checked at once. One of
+    /// those may be all that is left, or what the new configuration is about.
+    pub fn follow(&mut self, zones: &Zones, now: Instant) {
+        let servers = &zones.upstreams.servers;
         self.retain(|server| servers.values().any(|servers| servers.contains(&server)));
+        self.doubt(now);
     }
 }
 

@@ -52,8 +52,14 @@ impl Inquiry {
         let due: Vec<SocketAddr> =
             silent.iter().copied().filter(|server| upstreams.is_due(*server, now)).collect();
         let hopeless = live.is_empty();
-        // With nobody else to ask, a silent server is asked as any other, but only when it is checked.
-        let order = if hopeless { due.clone() } else { [live, silent].concat() };
+        // With nobody else to ask, a silent server is asked as any other, but only when it is checked, or was not since a
+        // reload.
+        let may_be_back =
+            |server: &SocketAddr| due.contains(server) || upstreams.is_in_doubt(*server);
+        let order = match hopeless {
+            true => silent.into_iter().filter(may_be_back).collect(),
+            false => [live, silent].concat(),
+        };
         Self {
             servers: order
                 .into_iter()

@@ -22,7 +22,7 @@ const CHECK_MOST: Duration = Duration::from_secs(10);
 const DETOUR: Duration = Duration::from_secs(15 * 60);
 
 /// Everything that is known of the upstream servers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Upstreams {
     servers: BTreeMap<SocketAddr, Upstream>,
 }
@@ -39,6 +39,8 @@ pub struct Upstream {
     /// When it was last asked whether it is there, and whether that is still open.
     checked: Option<Instant>,
     checking: bool,
+    /// Since when it is not known any more whether it is silent still; none once it was checked.
+    in_doubt: Option<Instant>,
     /// How it is to be asked instead of with EDNS over UDP, and until when.
     detour: Option<(Way, Instant)>,
     /// Whether it ever gave an answer to a question with EDNS over UDP.
@@ -100,6 +102,15 @@ impl Upstreams {
         self.servers.retain(|server, _| is_asked(*server));
     }
 
+    /// Silent servers may be there again, as far as anybody knows at `now`: each is checked with the next question for
+    /// it, and asked, where there is nobody else, until that is over.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        for state in self.servers.values_mut().filter(|state| state.silent_since.is_some()) {
+            state.checked = None;
+            state.in_doubt = Some(now);
+        }
+    }
+
     /// Every server that was ever asked and is asked still.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Upstream)> {
         self.servers.iter().map(|(address, server)| (*address, server))
@@ -121,6 +132,7 @@ impl Upstreams {
                 ((mean * 7 + took) / 8, (deviation * 3 + mean.abs_diff(took)) / 4)
             }
         });
+        state.in_doubt = None;
         let since = state.silent_since.take()?;
         Some(Change::Back(server, now.saturating_duration_since(since)))
     }
@@ -152,6 +164,8 @@ impl Upstreams {
     pub fn checked(&mut self, server: SocketAddr, begun: Instant) -> Option<Change> {
         let state = self.servers.entry(server).or_default();
         state.checking = false;
+        // What began before that says nothing about what is true since.
+        state.in_doubt = state.in_doubt.filter(|since| begun < *since);
         let answers = state.last_answer.is_some_and(|at| at >= begun);
         if answers || state.silent_since.is_some() {
             return None;
@@ -217,6 +231,11 @@ impl Upstreams {
     /// Whether none of these answers, as far as is known: whoever asks should not be kept waiting for long.
     pub fn all_silent(&self, servers: &[SocketAddr]) -> bool {
         servers.iter().all(|server| self.is_silent(*server))
+    }
+
+    /// Whether a silent server is one that may be there again.
+    pub(super) fn is_in_doubt(&self, server: SocketAddr) -> bool {
+        self.servers.get(&server).is_some_and(|state| state.in_doubt.is_some())
     }
 
     /// Whether it is time to check a silent server; if so, the next time is later.

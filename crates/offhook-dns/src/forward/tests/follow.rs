@@ -7,7 +7,7 @@ use offhook_model::{DnsCache, Site};
 
 use super::*;
 use crate::Zones;
-use crate::forward::{Cache, Lookup, Upstreams};
+use crate::forward::{Cache, Inquiry, Lookup, Step, Upstreams};
 
 /// Zones that succeed `before`, with these servers asked by zone; the root is everything.
 fn zones(before: Option<&Zones>, forward: &[(&str, &[&str])]) -> Zones {
@@ -170,7 +170,39 @@ fn what_is_known_of_servers_that_are_asked_still_is_kept() {
         upstreams.missed(server, start);
         upstreams.checked(server, start);
     }
-    upstreams.follow(&zones(None, &[("example", &[TWO]), (".", &["10.0.0.3:53"])]));
+    upstreams.follow(&zones(None, &[("example", &[TWO]), (".", &["10.0.0.3:53"])]), start);
     assert!(upstreams.is_silent(two));
     assert!(upstreams.get(one).is_none());
+}
+
+#[test]
+fn a_silent_server_that_is_all_there_is_after_a_reload_is_asked_at_once_until_it_was_checked() {
+    let (one, start) = (ONE.parse().unwrap(), Instant::now());
+    let mut upstreams = Upstreams::default();
+    upstreams.missed(one, start);
+    upstreams.checked(one, start);
+    let ms = |n| start + Duration::from_millis(n);
+    let steps = |upstreams: &mut Upstreams, at| {
+        let mut inquiry = Inquiry::new(&[one], upstreams, at);
+        let steps = std::iter::repeat_with(|| inquiry.step(upstreams, at));
+        steps.take_while(|step| matches!(step, Step::Ask(_) | Step::Check(_))).collect::<Vec<_>>()
+    };
+    // Another zone's question had it checked, and that is under way.
+    let both = [Step::Ask(one), Step::Check(one)];
+    assert_eq!(steps(&mut upstreams, ms(1500)), both);
+    assert_eq!(steps(&mut upstreams, ms(1600)), []);
+
+    upstreams.follow(&zones(None, &[(".", &[ONE])]), ms(1600));
+    assert!(upstreams.is_silent(one), "as far as is known");
+    assert_eq!(steps(&mut upstreams, ms(1601)), both);
+    // The question for the other kind of address comes with the first one, and before its answer.
+    assert_eq!(steps(&mut upstreams, ms(1602)), [Step::Ask(one)]);
+    assert_eq!(upstreams.checked(one, ms(1500)), None);
+    assert_eq!(steps(&mut upstreams, ms(1603))[0], Step::Ask(one), "that was before the reload");
+    let (mut back, mut dead) = (upstreams.clone(), upstreams);
+    assert!(back.answered(one, Duration::from_millis(5), ms(1606)).is_some());
+    assert_eq!(steps(&mut back, ms(1607)), [Step::Ask(one)]);
+    assert_eq!(dead.checked(one, ms(1601)), None, "said before");
+    assert_eq!(steps(&mut dead, ms(2500)), [], "it was checked, and is not there");
+    assert!(!steps(&mut dead, ms(5000)).is_empty());
 }

@@ -118,7 +118,7 @@ impl Forwarder {
             place = lock(&self.shared.cache).follow(before, now, from);
         }
         let mut upstreams = lock(&self.shared.upstreams);
-        upstreams.follow(now);
+        upstreams.follow(now, Instant::now());
         lock(&self.shared.complaints).retain(|server, _| upstreams.get(*server).is_some());
     }
 
