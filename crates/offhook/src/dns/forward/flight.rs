@@ -108,12 +108,16 @@ impl Landed {
         let mut cache = lock(&self.shared.cache);
         // What is served now was so before the cache is gone through for it, or is gone through for what comes next.
         let zones = self.shared.zones.current();
+        // The question may be older than what is trusted.
+        if !zones.asks(&self.query, &self.servers) {
+            return;
+        }
         match answer {
             Some(answer) if trust.holds(&zones, &self.query, answer) => {
                 cache.insert(&self.query, answer, now);
             }
-            None if zones.asks(&self.query, &self.servers) => cache.fail(&self.query, now),
-            _ => {}
+            Some(_) => {}
+            None => cache.fail(&self.query, now),
         }
     }
 }

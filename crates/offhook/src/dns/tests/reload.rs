@@ -406,6 +406,24 @@ async fn a_question_under_way_ends_with_its_answer_and_the_next_one_goes_to_who_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_decided_before_the_reload_and_asked_after_it_leaves_nothing_behind() {
+    let (one, _, one_goes) = held_upstream(1).await;
+    let (two, _, two_goes) = held_upstream(2).await;
+    [&one_goes, &two_goes].map(|goes| goes.add_permits(100));
+    let live = Live::start(&site(&[(".", vec![one])]), &[]).await;
+    let www = query("www.example.com.", RecordType::A);
+    let peer = live.running.address;
+    let service = &live.running.handle.service;
+    let decided = service.decide(&www.to_vec().unwrap(), peer, Transport::Udp);
+    let Outcome::Forward(forward) = decided else { panic!("{decided:?}") };
+    live.reload(&site(&[(".", vec![two])])).await;
+    let late = service.forward(forward, peer, Transport::Udp).await;
+    assert_eq!(late.answers[0].data, RData::A(A::new(192, 0, 2, 1)));
+    assert_eq!(addresses(&live.running.udp(&www).await), [Ipv4Addr::new(192, 0, 2, 2)]);
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_comes_after_the_reload_is_kept_if_its_server_is_asked_still() {
     let (one, one_asked, one_goes) = held_upstream(1).await;
     let live = Live::start(&site(&[(".", vec![one])]), &[]).await;
