@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Netns, PATIENCE, Server, Vlan, repository};
+use crate::lab::{Lab, Netns, PATIENCE, Server, Vlan, output, repository, said};
 use crate::packet::*;
 
 const DAY: i64 = 86_400;
@@ -165,6 +165,48 @@ fn a_lease_ends_when_it_was_to_whatever_the_clock_shows() {
         assert!(elapsed >= Duration::from_secs(4) && refused > 0, "after {elapsed:?}");
         assert!(elapsed < Duration::from_secs(8), "only after {elapsed:?}");
     }
+}
+
+#[test]
+fn a_clock_that_is_set_gives_no_name_back_to_an_address_that_its_phone_had_before() {
+    let lab = Lab::new();
+    let phone = lab.client(Vlan::Voice);
+    lab.plug(&phone, "eth1", Vlan::Native);
+    let asks = lab.machine(Vlan::Voice, "10.250.1.200/24", "10.250.1.1");
+    let mut clockwork = Clockwork { lab, phone, xid: 0 };
+    clockwork.set(0);
+    let server = clockwork.serve();
+    let dig = |name: &str| {
+        let mut command = asks.command("dig");
+        let words = ["@10.250.1.5", "+short", "+tries=1", "+time=3", name];
+        said(&output(command.args(words))).trim().to_owned()
+    };
+    let becomes = |name: &str, address: Ipv4Addr| {
+        let deadline = Instant::now() + PATIENCE;
+        while dig(name) != address.to_string() {
+            assert!(Instant::now() < deadline, "{name} is {:?}, not {address}", dig(name));
+        }
+    };
+    let class: [(u8, &[u8]); 1] = [(60, b"440HD")];
+    let lease = |clockwork: &mut Clockwork, interface: &str, phone: u32| {
+        clockwork.xid += 1;
+        let xid = clockwork.xid;
+        clockwork.phone.enter(|| Card::open(interface).lease(mac(phone), xid, &class)).yiaddr()
+    };
+    let name = |phone: u32| format!("440hd-{}.lab.voip", mac(phone).plain());
+    // It boots by way of the native VLAN, and is back there, in recovery mode, before its lease in the other ends.
+    let native = lease(&mut clockwork, "eth1", HOLDER);
+    becomes(&name(HOLDER), native);
+    becomes(&name(HOLDER), lease(&mut clockwork, "eth0", HOLDER));
+    assert_eq!(lease(&mut clockwork, "eth1", HOLDER), native);
+    becomes(&name(HOLDER), native);
+    clockwork.set(2 * DAY);
+    server.wait_for_log(&["clock", "forward"]);
+    // By then all are written again and told.
+    let last = lease(&mut clockwork, "eth0", STRANGER);
+    becomes(&name(STRANGER), last);
+    assert_eq!(dig(&name(HOLDER)), native.to_string());
+    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]

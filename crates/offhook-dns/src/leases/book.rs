@@ -114,6 +114,23 @@ impl NameBook {
     /// A lease is as it is from now on: acknowledged, given back, declined. `is_taken` tells whether the configuration
     /// has the name of a label, given in lower-case wire form.
     pub fn put(&mut self, now: Time, lease: &Lease, is_taken: impl Fn(&[u8]) -> bool) {
+        self.count += 1;
+        self.set(now, lease, self.count, is_taken);
+    }
+
+    /// The same about a lease that is as it was before: a client that has others as well may have been acknowledged one
+    /// of those since.
+    pub fn restate(&mut self, now: Time, lease: &Lease, is_taken: impl Fn(&[u8]) -> bool) {
+        let own = |record: &Record| record.hardware() == lease.hardware;
+        let known = self.names.held(lease.address).filter(|(_, record)| own(record));
+        match known {
+            Some((_, record)) => self.set(now, lease, record.last, is_taken),
+            None => self.put(now, lease, is_taken),
+        }
+    }
+
+    /// The lease, whose latest acknowledgement is the `last`-th.
+    fn set(&mut self, now: Time, lease: &Lease, last: u64, is_taken: impl Fn(&[u8]) -> bool) {
         let Lease { address, hardware, expires, .. } = *lease;
         if !lease.is_live(now) {
             return self.remove(address);
@@ -124,14 +141,13 @@ impl NameBook {
             self.remove(address);
             before = None;
         }
-        self.count += 1;
         let claims = self.claims(lease, is_taken);
         let ttl = ttl(lease);
         let looked_at = before.as_ref().map(|(_, record)| record.looked_at);
         let looked_at = self.look_at(address, expires, looked_at);
         let labels = claims.iter().map(|claim| (claim.text.as_str(), claim.rank));
         let mut record = Record::new(address, hardware, ttl, labels);
-        (record.expires, record.looked_at, record.last) = (expires, looked_at, self.count);
+        (record.expires, record.looked_at, record.last) = (expires, looked_at, last);
         match before {
             Some((at, before))
                 if before.ttl == ttl

@@ -118,6 +118,32 @@ fn a_lease_answers_by_model_and_by_host_name_and_its_address_by_one_of_them() {
 }
 
 #[test]
+fn a_lease_that_is_only_told_again_takes_no_name_from_what_its_client_had_since() {
+    let of = |now, address| lease(at(now), address, 1, "440HD", "desk");
+    let mut book = book(RULES);
+    // In the voice VLAN, in the native one in recovery mode, and back again.
+    for (now, address) in [(0, ip(20)), (1, ip(200)), (2, ip(20))] {
+        put(&mut book, now, &of(now, address));
+    }
+    let before = published(book.names());
+    assert_eq!(before.0["440hd-00908f000001"], ip(20));
+    book.changed();
+    for address in [ip(20), ip(200)] {
+        let mut again = of(1, address);
+        again.expires = at(3500);
+        book.restate(at(3), &again, |_| false);
+    }
+    assert!(book.changed().is_none());
+    assert_eq!(published(book.names()), before);
+    // Its times are what was told last.
+    book.expire(at(3500));
+    assert!(book.changed().unwrap().is_empty());
+    // Of what is not known it is news.
+    book.restate(at(4), &of(4, ip(200)), |_| false);
+    assert_eq!(published(book.names()).0["440hd-00908f000001"], ip(200));
+}
+
+#[test]
 fn who_came_first_before_a_restart_comes_first_after_it() {
     let (first, second) =
         (lease(at(0), ip(20), 1, "440HD", "desk"), lease(at(1), ip(21), 2, "440HD", "desk"));

@@ -95,7 +95,7 @@ pub(super) fn finish(
     mailbox: &Mailbox,
     names: &Feed,
 ) {
-    let Outcome { done, lost, untold, wrote, true_now } =
+    let Outcome { done, lost, untold, wrote, again, true_now } =
         outcome(batch.tickets, batch.writes, batch.result.is_ok());
     let tickets = |pending: &[Pending]| pending.iter().map(|one| one.ticket).collect();
     match &batch.result {
@@ -127,7 +127,7 @@ pub(super) fn finish(
     }
     send(ports, journal, &mut outbox);
     // After the replies, so that no lease has a name before its client has the lease.
-    names.tell(true_now);
+    names.tell(again, true_now);
     for lost in lost {
         if let Then::Tell(asked) = lost.then {
             asked.failed(batch.result.as_ref().err().map(ToString::to_string).unwrap_or_default());
@@ -146,7 +146,9 @@ struct Outcome {
     untold: Vec<Ipv4Addr>,
     /// Whether there was anything to write.
     wrote: bool,
-    /// The writes of those that are durable, in the order in which they became true. What was written ahead is not true
+    /// What was on disk already, and is as true as before.
+    again: Vec<LeaseWrite>,
+    /// The writes of the others that are durable, in the order in which they became true. What was written ahead is not true
     /// yet, and its outcome was before.
     true_now: Vec<LeaseWrite>,
 }
@@ -168,9 +170,11 @@ fn outcome(jobs: Vec<Job>, writes: Vec<LeaseWrite>, is_durable: bool) -> Outcome
         // What it relies on was in a batch before this one, or in this one and before it.
         if is_durable && before.as_ref().is_none_or(|(fate, _)| fate.is_sealed()) {
             // An outcome is no news: it was told when it was acknowledged, and others may have been since.
-            match is_outcomes {
-                true => own.for_each(drop),
-                false => outcome.true_now.extend(own),
+            let is_again = matches!(&change, Some(Pending { then: Then::Nothing, .. }));
+            match (is_outcomes, is_again) {
+                (true, _) => own.for_each(drop),
+                (_, true) => outcome.again.extend(own),
+                _ => outcome.true_now.extend(own),
             }
             outcome.true_now.extend(before.into_iter().flat_map(|(_, writes)| writes));
             outcome.done.extend(change);
@@ -242,7 +246,7 @@ mod tests {
     }
 
     fn pending(ticket: Ticket, written: Option<(Fate, Vec<LeaseWrite>)>) -> Pending {
-        Pending { ticket, then: Then::Nothing, written }
+        Pending { ticket, then: Then::Note { link: 0, trace: Trace::default() }, written }
     }
 
     fn told(pending: &[Pending]) -> Vec<Ticket> {
@@ -297,6 +301,17 @@ mod tests {
         let later = outcome(jobs, [1, 9, 5].map(write).into(), true);
         assert_eq!(later.true_now, [write(5)]);
         assert!(later.wrote && later.untold.is_empty());
+    }
+
+    #[test]
+    fn a_lease_that_is_written_again_is_told_as_that() {
+        let tickets = tickets(2);
+        let again = Pending { then: Then::Nothing, ..pending(tickets[0], None) };
+        let jobs = vec![Job::change(again, 2), Job::change(pending(tickets[1], None), 1)];
+        let outcome = outcome(jobs, [1, 2, 3].map(write).into(), true);
+        assert_eq!(outcome.again, [1, 2].map(write));
+        assert_eq!(outcome.true_now, [write(3)]);
+        assert_eq!(told(&outcome.done), tickets);
     }
 
     #[test]

@@ -79,9 +79,22 @@ struct Shared {
     changed: Condvar,
 }
 
+/// What has become of a lease, or is written again as it was.
+#[derive(Debug)]
+struct Told {
+    write: LeaseWrite,
+    is_news: bool,
+}
+
+impl Told {
+    fn address(&self) -> Ipv4Addr {
+        self.write.address()
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
-    writes: Vec<LeaseWrite>,
+    writes: Vec<Told>,
     /// How many may wait before they are gone through.
     limit: usize,
     borrower: Option<Borrower>,
@@ -95,11 +108,16 @@ impl Default for Waiting {
 }
 
 impl Feed {
-    /// These leases are on disk, and whoever asked for them has been answered. Never waits for names.
-    pub(crate) fn tell(&self, writes: Vec<LeaseWrite>) {
-        let Some(shared) = self.0.as_ref().filter(|_| !writes.is_empty()) else { return };
+    /// These leases are on disk, and whoever asked for them has been answered; before that, others were written `again`,
+    /// by a clock that was set. Never waits for names.
+    pub(crate) fn tell(&self, again: Vec<LeaseWrite>, writes: Vec<LeaseWrite>) {
+        let is_silent = again.is_empty() && writes.is_empty();
+        let Some(shared) = self.0.as_ref().filter(|_| !is_silent) else { return };
+        let again = again.into_iter().map(|write| Told { write, is_news: false });
+        let news = writes.into_iter().map(|write| Told { write, is_news: true });
+        let told = again.chain(news).collect();
         let mut waiting = shared.lock();
-        waiting.add(writes);
+        waiting.add(told);
         drop(waiting);
         shared.changed.notify_one();
     }
@@ -164,7 +182,7 @@ impl Shared {
 
 impl Waiting {
     /// However far names are behind, no more waits than twice as many changes as there are addresses.
-    fn add(&mut self, writes: Vec<LeaseWrite>) {
+    fn add(&mut self, writes: Vec<Told>) {
         match self.writes.is_empty() {
             true => self.writes = writes,
             false => self.writes.extend(writes),
@@ -176,14 +194,19 @@ impl Waiting {
     }
 }
 
-/// Drops every change of an address that another one follows.
-fn latest(writes: &mut Vec<LeaseWrite>) {
-    let last: HashMap<Ipv4Addr, usize> =
-        writes.iter().enumerate().map(|(place, write)| (write.address(), place)).collect();
+/// Drops every change of an address that another one follows, which is news if one of those was.
+fn latest(writes: &mut Vec<Told>) {
+    let mut last: HashMap<Ipv4Addr, (usize, bool)> = HashMap::new();
+    for (place, told) in writes.iter().enumerate() {
+        let known = last.entry(told.address()).or_default();
+        *known = (place, known.1 || told.is_news);
+    }
     let mut place = 0;
-    writes.retain(|write| {
+    writes.retain_mut(|told| {
         place += 1;
-        last.get(&write.address()) == Some(&(place - 1))
+        let known = last.get(&told.address()).filter(|known| known.0 == place - 1);
+        told.is_news = known.is_some_and(|known| known.1);
+        known.is_some()
     });
 }
 
@@ -223,7 +246,7 @@ impl Names {
             }
             // Who came first, as far as leases tell, and then what is known better.
             kept.sort_unstable_by_key(|lease| (lease.since, lease.address));
-            kept.iter().for_each(|lease| keeper.put(lease));
+            kept.iter().for_each(|lease| keeper.put(lease, true));
             drop(kept);
             for (label, address) in keeper.first.holders() {
                 keeper.book.came_first(label, *address);
@@ -293,14 +316,14 @@ impl Keeper {
             }
             let mut writes = writes.into_iter();
             loop {
-                for write in writes.by_ref().take(STEP) {
+                for Told { write, is_news } in writes.by_ref().take(STEP) {
                     match write {
                         LeaseWrite::Put(mut lease) => {
                             // The book goes by time that elapses: a clock that is set ends no lease.
                             let ahead = shared.ahead.load(Ordering::Relaxed);
                             lease.since = elapsed(lease.since, ahead);
                             lease.expires = elapsed(lease.expires, ahead);
-                            self.put(&lease);
+                            self.put(&lease, is_news);
                         }
                         LeaseWrite::Remove(address) => self.book.remove(address),
                     }
@@ -324,7 +347,7 @@ impl Keeper {
     }
 
     /// What has changed; nothing when a lease has ended, and none when it is time to stop.
-    fn next(&self, shared: &Shared) -> Option<(Vec<LeaseWrite>, Option<Borrower>)> {
+    fn next(&self, shared: &Shared) -> Option<(Vec<Told>, Option<Borrower>)> {
         let now = self.clock.now();
         let until = self.book.next_end().map_or(LONGEST, |end| end.since(now).min(LONGEST));
         let save = self.unsaved.map(|at| at.saturating_duration_since(Instant::now()));
@@ -340,10 +363,14 @@ impl Keeper {
         (!waiting.stop).then_some((writes, borrower))
     }
 
-    fn put(&mut self, lease: &Lease) {
-        let zones = self.zones.current();
+    fn put(&mut self, lease: &Lease, is_news: bool) {
+        let (zones, now) = (self.zones.current(), self.clock.now());
         let is_ours = is_in(&self.subnets, lease.address);
-        self.book.put(self.clock.now(), lease, |name| !is_ours || zones.is_taken(name));
+        let is_taken = |name: &[u8]| !is_ours || zones.is_taken(name);
+        match is_news {
+            true => self.book.put(now, lease, is_taken),
+            false => self.book.restate(now, lease, is_taken),
+        }
     }
 
     /// Lets somebody have all of it for a while.
@@ -407,14 +434,17 @@ mod tests {
         let mut waiting = Waiting::default();
         for round in 0..3u32 {
             for n in 0..MANY as u32 {
-                waiting.add(vec![LeaseWrite::Remove(Ipv4Addr::from_bits(n % 10_000))]);
+                let write = LeaseWrite::Remove(Ipv4Addr::from_bits(n % 10_000));
+                waiting.add(vec![Told { write, is_news: n % 10_000 == 0 && n < 10_000 }]);
                 assert!(waiting.writes.len() <= 2 * MANY, "round {round}");
             }
         }
         latest(&mut waiting.writes);
         assert_eq!(waiting.writes.len(), 10_000);
-        let order: Vec<_> = waiting.writes.iter().map(LeaseWrite::address).collect();
+        let order: Vec<_> = waiting.writes.iter().map(Told::address).collect();
         let last = Ipv4Addr::from_bits((MANY as u32 - 1) % 10_000);
         assert_eq!(order.last(), Some(&last), "the latest stays the latest");
+        let news: Vec<_> = waiting.writes.iter().filter(|told| told.is_news).collect();
+        assert!(matches!(news[..], [one] if one.address() == Ipv4Addr::UNSPECIFIED));
     }
 }
