@@ -78,3 +78,28 @@ fn a_dead_server_stays_out_of_the_answers_and_what_is_known_stays_known() {
     assert_eq!(dig(&client, "provision.lab.voip A"), "10.250.1.152");
     assert_eq!(server.terminate(), Some(0));
 }
+
+#[test]
+fn a_group_that_a_reload_leaves_no_server_that_is_up_is_said_to_have_none() {
+    let watched = "order = \"active-only\"\nhealth = { probe = \"tcp\", interval = \"300ms\", \
+                   timeout = \"200ms\", rise = 1, fall = 2, damping = 0 }\nsip = {";
+    let lab = Lab::changed(&[("sip = {", watched)]);
+    let machine = |address: &str| lab.machine(Vlan::Voice, address, "10.250.1.1");
+    // Nothing listens there: it refuses.
+    let _first = machine("10.250.1.151/24");
+    let second = machine("10.250.1.152/24");
+    let _listener = second.enter(|| std::net::TcpListener::bind("10.250.1.152:8060").unwrap());
+    let server = lab.serve();
+    server.wait_for_log(&["a server is down", "vm40ic1"]);
+    server.wait_for_log(&["a server is up", "vm40ic2"]);
+    const LOST: &str = "no server is up";
+    assert!(!server.log().contains(LOST), "{}", server.log());
+    let both = "hosts = [\"vm40ic1\", \"vm40ic2\"]";
+    rewrite(&lab, &server, TAKEN, replace(both, "hosts = [\"vm40ic1\"]"));
+    assert_eq!(server.log().matches(LOST).count(), 1, "{}", server.log());
+    reload(&server, TAKEN);
+    assert_eq!(server.log().matches(LOST).count(), 1, "once: {}", server.log());
+    rewrite(&lab, &server, TAKEN, replace("hosts = [\"vm40ic1\"]", both));
+    server.wait_for_lines("a server is up", 2);
+    assert_eq!(server.terminate(), Some(0));
+}

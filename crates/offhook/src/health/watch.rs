@@ -84,6 +84,13 @@ struct Group {
     is_lost: bool,
 }
 
+impl Group {
+    fn say_lost(&self) {
+        let order = self.order.as_str();
+        error!(switchover = %self.name, order, "no server is up: all are answered as if they were");
+    }
+}
+
 /// A server that is watched.
 struct Server {
     /// Its own: places change with the configuration.
@@ -169,8 +176,12 @@ impl Watch {
             let was_lost = groups.iter().any(|before| before.name == name && before.is_lost);
             let servers = first..self.servers.len();
             let own = self.servers.get(servers.clone()).unwrap_or_default();
-            let is_lost = was_lost && !own.is_empty() && !own.iter().any(Server::is_alive);
-            self.groups.push(Group { name, order: group.order, servers, is_lost });
+            let is_lost = !own.is_empty() && !own.iter().any(Server::is_alive);
+            let group = Group { name, order: group.order, servers, is_lost };
+            if is_lost && !was_lost {
+                group.say_lost();
+            }
+            self.groups.push(group);
         }
         self.ranking = Ranking::new(site);
         self.view.replace(self.servers.iter().map(|server| server.status.clone()).collect());
@@ -293,8 +304,7 @@ impl Watch {
         let was_lost = group.is_lost;
         group.is_lost = !servers.iter().any(Server::is_alive);
         if group.is_lost && !was_lost {
-            let order = group.order.as_str();
-            error!(switchover = %group.name, order, "no server is up: all are answered as if they were");
+            group.say_lost();
         }
     }
 

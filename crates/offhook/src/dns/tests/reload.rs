@@ -409,7 +409,8 @@ async fn a_question_under_way_ends_with_its_answer_and_the_next_one_goes_to_who_
 async fn a_question_decided_before_the_reload_and_asked_after_it_leaves_nothing_behind() {
     let (one, _, one_goes) = held_upstream(1).await;
     let (two, _, two_goes) = held_upstream(2).await;
-    [&one_goes, &two_goes].map(|goes| goes.add_permits(100));
+    one_goes.add_permits(100);
+    two_goes.add_permits(100);
     let live = Live::start(&site(&[(".", vec![one])]), &[]).await;
     let www = query("www.example.com.", RecordType::A);
     let peer = live.running.address;
