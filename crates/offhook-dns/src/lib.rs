@@ -23,6 +23,7 @@ mod leases;
 pub mod limit;
 mod lookup;
 mod name;
+mod named;
 mod nodes;
 mod order;
 mod rdata;

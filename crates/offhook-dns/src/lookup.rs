@@ -6,6 +6,7 @@ use hickory_proto::rr::RecordType;
 
 use crate::leases::Leased;
 use crate::name::suffixes;
+use crate::named::Named;
 use crate::nodes::{Found, Node, RrSet};
 use crate::zones::{Zone, Zones};
 
@@ -19,7 +20,7 @@ const LONGEST: usize = 255;
 #[derive(Debug)]
 pub(crate) enum Lookup<'z, 'n> {
     /// The name exists, or a wildcard stands for it.
-    Node { zone: &'z Zone, node: &'z Node },
+    Node { zone: &'z Zone, node: &'z Named },
     /// The name exists for a lease's sake.
     Lease { zone: &'z Zone, leased: Leased<'z> },
     /// The name does not exist, and no wildcard stands for it.
@@ -63,7 +64,7 @@ impl Zones {
     /// delegation, where it is somebody else's.
     pub(crate) fn target(&self, wire: &[u8]) -> Option<Cow<'_, Node>> {
         match self.lookup(wire, 0) {
-            Lookup::Node { node, .. } => Some(Cow::Borrowed(node)),
+            Lookup::Node { node, .. } => Some(Cow::Borrowed(&**node)),
             Lookup::Lease { leased, .. } => Some(Cow::Owned(leased.node())),
             _ => None,
         }
@@ -86,7 +87,7 @@ impl Zones {
         between.into_iter().any(|name| self.leases.find(name).is_some())
     }
 
-    fn wildcard(&self, encloser: &[u8]) -> Option<&Node> {
+    fn wildcard(&self, encloser: &[u8]) -> Option<&Named> {
         let mut buffer = [0; LONGEST];
         let name = buffer.get_mut(..encloser.len() + 2)?;
         let (star, rest) = name.split_at_mut(2);

@@ -1,11 +1,11 @@
 //! The names that exist, and what each of them has.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use hickory_proto::rr::{Name, RData, RecordType};
 
 use crate::name::{NameKey, parent, suffixes};
+use crate::named::{Named, Shard, hash};
 
 /// How many parts the names are kept in. Snapshots share the parts that did not change, so with 100,000 names
 /// a change copies some 400 pointers, not 100,000.
@@ -51,8 +51,6 @@ impl RrSet {
 /// A name that exists. One without record sets is an empty non-terminal: something below it exists.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
-    /// Index of the zone the name belongs to.
-    pub(crate) zone: usize,
     pub(crate) rrsets: Vec<RrSet>,
     /// Whether `*` is a label below this name: names that are not there may have records all the same.
     pub(crate) wildcard: bool,
@@ -62,7 +60,7 @@ pub(crate) struct Node {
 
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
-        (self.zone, self.wildcard, self.children) == (other.zone, other.wildcard, other.children)
+        (self.wildcard, self.children) == (other.wildcard, other.children)
             && self.rrsets.len() == other.rrsets.len()
             && self.rrsets.iter().all(|set| other.rrset(set.rtype) == Some(set))
     }
@@ -71,6 +69,13 @@ impl PartialEq for Node {
 impl Node {
     pub(crate) fn rrset(&self, rtype: RecordType) -> Option<&RrSet> {
         self.rrsets.iter().find(|set| set.rtype == rtype)
+    }
+
+    /// Adds a set of a type that it has none of.
+    fn push(&mut self, set: RrSet) {
+        // Most names have one and no more.
+        self.rrsets.reserve_exact(1);
+        self.rrsets.push(set);
     }
 
     fn is_of_use(&self) -> bool {
@@ -82,9 +87,9 @@ impl Node {
 #[derive(Debug)]
 pub(crate) enum Found<'a, 'n> {
     /// The name exists.
-    Node(&'a Node),
+    Node(&'a Named),
     /// It does not; this is the nearest name above it that does, in the same zone, and its wire form.
-    Missing { closest: &'a Node, encloser: &'n [u8] },
+    Missing { closest: &'a Named, encloser: &'n [u8] },
     /// It is in none of our zones.
     Outside,
 }
@@ -98,16 +103,15 @@ pub(crate) struct Nodes {
     shards: Box<[Arc<Shard>; SHARDS]>,
 }
 
-type Shard = HashMap<NameKey, Arc<Node>>;
-
 impl Nodes {
     pub(crate) fn new() -> Self {
         Self { shards: Box::new(std::array::from_fn(|_| Arc::default())) }
     }
 
     /// The node of a name in lower-case wire form.
-    pub(crate) fn node(&self, wire: &[u8]) -> Option<&Node> {
-        self.shards.get(shard_of(wire))?.get(wire).map(Arc::as_ref)
+    pub(crate) fn node(&self, wire: &[u8]) -> Option<&Named> {
+        let hash = hash(wire);
+        self.shards.get(shard_of(hash))?.find(hash, wire)
     }
 
     /// Where a name in lower-case wire form is.
@@ -124,14 +128,14 @@ impl Nodes {
     }
 
     /// Every name that exists, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&NameKey, &Node)> {
-        self.shards.iter().flat_map(|shard| shard.iter()).map(|(key, node)| (key, &**node))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Named> {
+        self.shards.iter().flat_map(|shard| shard.iter())
     }
 
     /// Makes `apex` the top of the zone with this index.
     pub(crate) fn add_apex(&mut self, apex: &Name, zone: usize) {
-        let node = Node { zone, ..Node::default() };
-        self.shard_mut(NameKey::of(apex).as_wire()).insert(NameKey::of(apex), Arc::new(node));
+        let key = NameKey::of(apex);
+        self.shard_mut(key.as_wire()).insert(key.as_wire(), zone);
     }
 
     /// Adds one record, once, and the empty non-terminals above it; the zone, or none when the name is in none.
@@ -140,17 +144,18 @@ impl Nodes {
     pub(crate) fn add(&mut self, name: &Name, ttl: u32, data: RData) -> Option<usize> {
         let key = NameKey::of(name);
         let zone = self.make(&key)?;
-        let node = self.node_mut(key.as_wire())?;
         let rtype = data.record_type();
-        match node.rrsets.iter_mut().find(|set| set.rtype == rtype) {
-            Some(set) => {
-                set.ttl = set.ttl.min(ttl);
-                if !set.data.contains(&data) {
-                    set.data.push(data);
+        self.change(key.as_wire(), |node| {
+            match node.rrsets.iter_mut().find(|set| set.rtype == rtype) {
+                Some(set) => {
+                    set.ttl = set.ttl.min(ttl);
+                    if !set.data.contains(&data) {
+                        set.data.push(data);
+                    }
                 }
+                None => node.push(RrSet { rtype, ttl, data: vec![data], ahead: 0 }),
             }
-            None => node.rrsets.push(RrSet { rtype, ttl, data: vec![data], ahead: 0 }),
-        }
+        })?;
         Some(zone)
     }
 
@@ -158,11 +163,12 @@ impl Nodes {
     pub(crate) fn set(&mut self, name: &Name, set: RrSet) -> Option<usize> {
         let key = NameKey::of(name);
         let zone = self.make(&key)?;
-        let node = self.node_mut(key.as_wire())?;
-        match node.rrsets.iter_mut().find(|old| old.rtype == set.rtype) {
-            Some(old) => *old = set,
-            None => node.rrsets.push(set),
-        }
+        self.change(key.as_wire(), |node| {
+            match node.rrsets.iter_mut().find(|old| old.rtype == set.rtype) {
+                Some(old) => *old = set,
+                None => node.push(set),
+            }
+        })?;
         Some(zone)
     }
 
@@ -175,20 +181,22 @@ impl Nodes {
         which: impl Fn(&RData) -> bool,
     ) -> Option<usize> {
         let key = NameKey::of(name);
-        let set = self.node(key.as_wire())?.rrset(rtype)?;
-        if !set.data.iter().any(&which) {
+        let named = self.node(key.as_wire())?;
+        let zone = named.zone();
+        if !named.rrset(rtype)?.data.iter().any(&which) {
             return None;
         }
-        let node = self.node_mut(key.as_wire())?;
-        let zone = node.zone;
-        node.rrsets.retain_mut(|set| {
-            if set.rtype == rtype {
-                let before = set.data.iter().take(set.ahead).filter(|data| !which(data)).count();
-                set.data.retain(|data| !which(data));
-                set.ahead = before;
-            }
-            !set.data.is_empty()
-        });
+        self.change(key.as_wire(), |node| {
+            node.rrsets.retain_mut(|set| {
+                if set.rtype == rtype {
+                    let before = set.data.iter().take(set.ahead);
+                    let before = before.filter(|data| !which(data)).count();
+                    set.data.retain(|data| !which(data));
+                    set.ahead = before;
+                }
+                !set.data.is_empty()
+            });
+        })?;
         self.prune(key.as_wire());
         Some(zone)
     }
@@ -200,10 +208,10 @@ impl Nodes {
         while self.node(name).is_some_and(|node| !node.is_of_use()) {
             self.shard_mut(name).remove(name);
             let Some(above) = parent(name) else { return };
-            if let Some(node) = self.node_mut(above) {
+            self.change(above, |node| {
                 node.children = node.children.saturating_sub(1);
                 node.wildcard &= !name.starts_with(b"\x01*");
-            }
+            });
             name = above;
         }
     }
@@ -212,23 +220,22 @@ impl Nodes {
     /// would be in none.
     fn make(&mut self, key: &NameKey) -> Option<usize> {
         let (zone, missing) = match self.find(key.as_wire()) {
-            Found::Node(node) => return Some(node.zone),
+            Found::Node(node) => return Some(node.zone()),
             Found::Outside => return None,
             Found::Missing { closest, encloser } => {
                 let above = suffixes(key.as_wire()).take_while(|name| name.len() > encloser.len());
-                (closest.zone, above)
+                (closest.zone(), above)
             }
         };
         for name in missing {
-            let node = Node { zone, ..Node::default() };
-            self.shard_mut(name).entry(NameKey::from_wire(name)).or_insert_with(|| Arc::new(node));
+            self.shard_mut(name).insert(name, zone);
             if let Some(above) = parent(name) {
                 // The name above is not there yet unless it is the last one of all.
-                let node = self.shard_mut(above).entry(NameKey::from_wire(above)).or_default();
-                let node = Arc::make_mut(node);
-                node.zone = zone;
-                node.children += 1;
-                node.wildcard |= name.starts_with(b"\x01*");
+                self.shard_mut(above).insert(above, zone);
+                self.change(above, |node| {
+                    node.children += 1;
+                    node.wildcard |= name.starts_with(b"\x01*");
+                });
             }
         }
         Some(zone)
@@ -241,22 +248,19 @@ impl Nodes {
         pairs.filter(|(a, b)| !Arc::ptr_eq(a, b)).count()
     }
 
-    fn node_mut(&mut self, wire: &[u8]) -> Option<&mut Node> {
-        self.shard_mut(wire).get_mut(wire).map(Arc::make_mut)
+    fn change<R>(&mut self, wire: &[u8], change: impl FnOnce(&mut Node) -> R) -> Option<R> {
+        self.shard_mut(wire).change(wire, change)
     }
 
     #[expect(clippy::indexing_slicing, reason = "shard_of is below SHARDS")]
     fn shard_mut(&mut self, wire: &[u8]) -> &mut Shard {
-        Arc::make_mut(&mut self.shards[shard_of(wire)])
+        Arc::make_mut(&mut self.shards[shard_of(hash(wire))])
     }
 }
 
-/// FNV-1a, for the even spread only: inside a shard the standard, keyed hash is what an adversary meets.
-fn shard_of(wire: &[u8]) -> usize {
-    let hash = wire
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, &octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193));
-    (hash ^ (hash >> 16)) as usize % SHARDS
+/// By bits of the hash that tell names apart within a part the least.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
 }
 
 #[cfg(test)]
@@ -274,7 +278,7 @@ mod tests {
     }
 
     fn names(nodes: &Nodes) -> Vec<Vec<u8>> {
-        let mut names: Vec<_> = nodes.iter().map(|(key, _)| key.as_wire().to_vec()).collect();
+        let mut names: Vec<_> = nodes.iter().map(|named| named.wire().to_vec()).collect();
         names.sort();
         names
     }

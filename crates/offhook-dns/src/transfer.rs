@@ -14,6 +14,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use crate::answer::{Client, Outcome, Transport};
 use crate::name::{NameKey, reverse_address};
+use crate::named::Named;
 use crate::nodes::{Found, Node};
 use crate::reply::Reply;
 use crate::request::Request;
@@ -102,7 +103,8 @@ fn soa(zones: &Zones, zone: &Zone) -> Option<Record> {
 
 impl Transfer {
     fn new(zones: &Zones, zone: usize, soa: Record, reply: Reply) -> Self {
-        let in_zone = |(key, node): (&NameKey, &Node)| (node.zone == zone).then(|| key.clone());
+        let in_zone =
+            |named: &Named| (named.zone() == zone).then(|| NameKey::from_wire(named.wire()));
         let names: Vec<NameKey> = zones.nodes.iter().filter_map(in_zone).collect();
         let is_forward = zones.zones.get(zone).is_some_and(|zone| zone.key == *zones.leases.zone());
         let leased: Vec<Leased> = match is_forward {

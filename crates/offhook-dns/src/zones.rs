@@ -175,7 +175,7 @@ impl Zones {
     pub(crate) fn find<'n>(&self, wire: &'n [u8]) -> (Found<'_, 'n>, Option<&Zone>) {
         let found = self.nodes.find(wire);
         let zone = match &found {
-            Found::Node(node) | Found::Missing { closest: node, .. } => self.zones.get(node.zone),
+            Found::Node(node) | Found::Missing { closest: node, .. } => self.zones.get(node.zone()),
             Found::Outside => None,
         };
         match (&found, zone) {

@@ -12,6 +12,7 @@ use super::{Answered, negative::Negative};
 use crate::leases::Leased;
 use crate::lookup::Lookup;
 use crate::name::{NameKey, suffixes};
+use crate::named::Sole;
 use crate::nodes::{Node, RrSet};
 use crate::zones::{Zone, Zones};
 
@@ -43,6 +44,15 @@ impl Simple {
         }
         let head = Head { recursion_available, ..Head::default() };
         match zones.lookup(name, qtype) {
+            Lookup::Node { node, .. }
+                if qtype == u16::from(RecordType::A)
+                    && let Some(Sole { address, ttl }) = node.sole_address() =>
+            {
+                let mut writer = query.start(Head { answers: 1, ..head }, room)?;
+                writer.record(RecordType::A, ttl, 4)?;
+                writer.put(&address.octets())?;
+                query.finish(writer)
+            }
             Lookup::Node { zone, node } => match record_set(node, qtype) {
                 Some(Some(set)) => {
                     let mut writer = query.start(Head { answers: 1, ..head }, room)?;
@@ -115,10 +125,6 @@ fn record_set(node: &Node, qtype: u16) -> Option<Option<&RrSet>> {
 fn record(set: &RrSet, name: &[u8], writer: &mut Writer<'_>) -> Option<()> {
     let [data] = set.data.as_slice() else { return None };
     match data {
-        RData::A(address) => {
-            writer.record(set.rtype, set.ttl, 4)?;
-            writer.put(&address.octets())
-        }
         RData::AAAA(address) => {
             writer.record(set.rtype, set.ttl, 16)?;
             writer.put(&address.octets())

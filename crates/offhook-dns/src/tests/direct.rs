@@ -173,8 +173,7 @@ fn names() -> Vec<String> {
         }
         labels.join(".")
     };
-    let mut names: Vec<_> =
-        zones.nodes.iter().map(|(key, _)| presentation(key.as_wire())).collect();
+    let mut names: Vec<_> = zones.nodes.iter().map(|named| presentation(named.wire())).collect();
     assert!(names.len() >= 40, "{}", names.len());
     names.extend(
         [
