@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -179,6 +180,15 @@ impl Server {
     /// SIGHUP: the configuration is to be read again.
     pub(crate) fn hang_up(&self) {
         kill(self.pid(), Signal::SIGHUP).unwrap();
+    }
+
+    /// Does something while all of its threads stand still, as on a machine that has something else to do.
+    pub(crate) fn while_it_stands_still(&self, body: impl FnOnce()) {
+        kill(self.pid(), Signal::SIGSTOP).unwrap();
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(self.pid()), flags).unwrap();
+        body();
+        kill(self.pid(), Signal::SIGCONT).unwrap();
     }
 
     /// SIGTERM; returns the exit code.

@@ -40,6 +40,7 @@ mod tftp;
 mod tftp_crowd;
 mod tftp_flood;
 mod tftp_images;
+mod tftp_queue;
 mod tftp_reload;
 mod tftp_settings;
 mod udhcpc;

@@ -32,16 +32,16 @@ fn forge(lab: &Lab, client: &Netns, requests: u16) {
 }
 
 /// A client's socket, and what it gets for what it sends.
-struct Client(UdpSocket);
+pub(crate) struct Client(pub(crate) UdpSocket);
 
 impl Client {
-    fn new(netns: &Netns) -> Self {
+    pub(crate) fn new(netns: &Netns) -> Self {
         let socket = netns.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(socket)
     }
 
-    fn ask(&self, to: SocketAddr, datagram: &[u8]) -> (Vec<u8>, SocketAddr) {
+    pub(crate) fn ask(&self, to: SocketAddr, datagram: &[u8]) -> (Vec<u8>, SocketAddr) {
         self.0.send_to(datagram, to).unwrap();
         let mut buffer = [0; 600];
         let (length, from) = self.0.recv_from(&mut buffer).expect("an answer");

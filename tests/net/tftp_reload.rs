@@ -129,9 +129,9 @@ fn new_limits_leave_files_to_everything_else_as_well() {
     let server = Server::spawn(&mut command);
     server.wait_for_log(&["serving"]);
     change(&lab, &server, "root = \"firmware\"\ntransfers = 1000");
-    server.wait_for_log(&["fewer TFTP transfers at a time", "most=150"]);
+    server.wait_for_log(&["fewer TFTP transfers at a time", "most=75"]);
     let client = lab.machine(Vlan::Native, "10.0.0.50/24", "10.0.0.1");
-    assert_eq!(granted(&client, 160), 150);
+    assert_eq!(granted(&client, 80), 75);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Everything blocking or polled, nothing asynchronous: the DHCP loop is a thread with a [`Poller`], the DNS loop
 //! one that waits in [`Exchanges::receive`]. This is
 //! the only crate of the workspace that may hold `unsafe`, and only for recvmmsg, sendmmsg,
-//! three socket options and a thread's priority.
+//! socket options that no library has and a thread's priority.
 
 mod datagram;
 mod error;
@@ -14,10 +14,10 @@ mod mmsg;
 mod multiplex;
 mod options;
 mod packet;
+mod peer;
 mod poll;
 mod probe;
 mod thread;
-mod train;
 
 pub use datagram::{Datagram, DhcpSocket, Outgoing, RecvBatch};
 pub use error::{BindError, Recovery, recovery};
@@ -27,7 +27,7 @@ pub use interface::{Interface, interfaces};
 pub use multiplex::{Event, Events, Interest, Multiplexer};
 pub use options::{enlarge_send_buffer, never_fragment};
 pub use packet::FrameSocket;
+pub use peer::{PeerSocket, set_dscp};
 pub use poll::{Poller, Ready, Waker};
 pub use probe::{ArpSocket, EchoSocket};
 pub use thread::give_way;
-pub use train::{path_mtu, receive_one, send_train};

@@ -27,10 +27,25 @@ pub struct Multiplexer {
 /// What a socket is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Something to read.
+    /// Something to read, as long as there is something.
     Readable,
-    /// Something to read, and room to write.
-    Writable,
+    /// Something to read, once when it comes: who is told reads until there is nothing left, or waits for what comes
+    /// next. That is half the work for the kernel.
+    Arrivals,
+    /// As [`Self::Arrivals`], and room to write, once when there is some.
+    ArrivalsAndRoom,
+}
+
+impl Interest {
+    fn flags(self) -> EpollFlags {
+        match self {
+            Self::Readable => EpollFlags::EPOLLIN,
+            Self::Arrivals => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            Self::ArrivalsAndRoom => {
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET
+            }
+        }
+    }
 }
 
 /// A socket something has happened to.
@@ -92,24 +107,20 @@ impl Multiplexer {
         Waker { event: Arc::clone(&self.event) }
     }
 
-    /// Watches a socket for something to read, under any token below `u64::MAX - 1`.
+    /// Watches a socket, under any token below `u64::MAX - 1`.
     ///
     /// # Errors
     /// The kernel is out of memory, or the socket is watched already.
-    pub fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        Ok(self.epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
+    pub fn add(&self, socket: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(self.epoll.add(socket, EpollEvent::new(interest.flags(), token))?)
     }
 
-    /// Watches a socket for something else from now on.
+    /// Watches a socket for something else from now on, or anew for the same: what there is by now is told.
     ///
     /// # Errors
     /// It is not watched.
     pub fn modify(&self, socket: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        let flags = match interest {
-            Interest::Readable => EpollFlags::EPOLLIN,
-            Interest::Writable => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
-        };
-        Ok(self.epoll.modify(socket, &mut EpollEvent::new(flags, token))?)
+        Ok(self.epoll.modify(socket, &mut EpollEvent::new(interest.flags(), token))?)
     }
 
     /// Waits until a socket is ready, a waker is used or `timeout` is over; without one, for ever. A time-out is
@@ -150,7 +161,7 @@ mod tests {
         let mut sockets: Vec<_> =
             (0..500).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         for (socket, token) in sockets.iter().zip(0..) {
-            multiplexer.add(socket.as_fd(), token).unwrap();
+            multiplexer.add(socket.as_fd(), token, Interest::Readable).unwrap();
         }
         let mut events = Events::default();
         sockets[0].send_to(b"x", sockets[321].local_addr().unwrap()).unwrap();
@@ -163,14 +174,39 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_is_told_as_long_as_it_is_there_or_once() {
+        let multiplexer = Multiplexer::new().unwrap();
+        let [level, edge] = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        multiplexer.add(level.as_fd(), 1, Interest::Readable).unwrap();
+        multiplexer.add(edge.as_fd(), 2, Interest::Arrivals).unwrap();
+        let mut events = Events::default();
+        let mut told = || {
+            multiplexer.wait(&mut events, Some(Duration::ZERO)).unwrap();
+            let mut tokens: Vec<_> = events.iter().map(|event| event.token).collect();
+            tokens.sort_unstable();
+            tokens
+        };
+        for _ in 0..2 {
+            for socket in [&level, &edge] {
+                socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+            }
+            assert_eq!(told(), [1, 2]);
+            assert_eq!(told(), [1]);
+        }
+        multiplexer.modify(edge.as_fd(), 2, Interest::Arrivals).unwrap();
+        assert_eq!(told(), [1, 2]);
+        assert_eq!(told(), [1]);
+    }
+
+    #[test]
     fn room_to_write_is_told_to_who_wants_to_know() {
         let multiplexer = Multiplexer::new().unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        multiplexer.add(socket.as_fd(), 1).unwrap();
+        multiplexer.add(socket.as_fd(), 1, Interest::Arrivals).unwrap();
         let mut events = Events::default();
         multiplexer.wait(&mut events, Some(Duration::ZERO)).unwrap();
         assert_eq!(events.iter().count(), 0);
-        multiplexer.modify(socket.as_fd(), 1, Interest::Writable).unwrap();
+        multiplexer.modify(socket.as_fd(), 1, Interest::ArrivalsAndRoom).unwrap();
         multiplexer.wait(&mut events, LONG).unwrap();
         assert_eq!(events.iter().collect::<Vec<_>>(), [Event { token: 1, readable: false }]);
     }

@@ -13,7 +13,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use offhook_net::{Events, Multiplexer};
+use offhook_net::{Events, Interest, Multiplexer};
 use offhook_tftp::Packet;
 
 /// How often clients look whether they have waited for too long.
@@ -164,7 +164,7 @@ impl Load {
             let socket = UdpSocket::bind(any)?;
             socket.set_nonblocking(true)?;
             socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
-            multiplexer.add(socket.as_fd(), number as u64)?;
+            multiplexer.add(socket.as_fd(), number as u64, Interest::Readable)?;
             clients.push(Client {
                 socket,
                 state: State::Asking,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use offhook_net::{Events, Interest, Multiplexer, Waker, path_mtu};
+use offhook_net::{Events, Interest, Multiplexer, Waker};
 use offhook_tftp::{FirstContact, Refusal, first_contact};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
@@ -21,7 +21,7 @@ use super::counters::{Count, Counters};
 use super::eager::{Eager, FEW};
 use super::finder::{Finder, Found};
 use super::listener::{Listener, Received};
-use super::session::{MUTED_PAUSE, Session, answer_once, open_port};
+use super::session::{MUTED_PAUSE, Received as Heard, Session, answer_once, open_port};
 use super::settings::{Current, Settings};
 use super::throttle::{Lines, Throttle};
 
@@ -29,6 +29,8 @@ use super::throttle::{Lines, Throttle};
 const LONGEST_REQUEST: usize = 8192;
 /// Requests taken before transfers have their turn again.
 const REQUESTS: usize = 64;
+/// Datagrams taken of one client before others have their turn.
+const DATAGRAMS: usize = 64;
 /// How long to wait after an error of the listener.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What the IPv4, UDP and DATA headers take of a packet, octets.
@@ -71,7 +73,7 @@ impl Engine {
         stop: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let multiplexer = Multiplexer::new()?;
-        multiplexer.add(listener.as_fd(), LISTENER)?;
+        multiplexer.add(listener.as_fd(), LISTENER, Interest::Readable)?;
         let finder = Finder::new(runtime, multiplexer.waker());
         Ok(Self {
             listener,
@@ -216,10 +218,12 @@ impl Engine {
                 self.finder.complaints().say(peer, request.name, &reason);
                 Refusal::Failed
             };
-            let socket = open_port(local, settings.dscp).map_err(failed)?;
-            self.multiplexer.add(socket.as_fd(), key.into()).map_err(failed)?;
+            let socket = open_port(local, peer, settings.dscp).map_err(failed)?;
+            let token = key.into();
+            self.multiplexer.add(socket.as_fd(), token, Interest::Arrivals).map_err(failed)?;
+            self.multiplexer.add(socket.strays(), token, Interest::Readable).map_err(failed)?;
             let mut limits = settings.limits.clone();
-            if let Some(mtu) = path_mtu(local, peer).filter(|_| settings.whole_packets) {
+            if let Some(mtu) = socket.path_mtu().filter(|_| settings.whole_packets) {
                 limits.block_size = limits.block_size.min(mtu.saturating_sub(HEADERS).max(8));
             }
             let now = Instant::now();
@@ -242,17 +246,46 @@ impl Engine {
         }
     }
 
-    /// A transfer's socket has a datagram, or room for one.
+    /// A transfer's port has a datagram, or room for one.
     fn ready(&mut self, key: Key, readable: bool, now: Instant) {
-        let Some(client) = self.clients.client(key) else { return };
-        let Some(session) = &mut client.session else { return };
-        if readable
-            && session.receive(now)
-            && let Some(other) = self.clients.progressed(key)
-        {
-            self.replaced(&other);
+        if readable {
+            self.receive(key, now);
         }
         self.drive(key, now);
+    }
+
+    /// Takes what there is of a client's datagrams, which is told only once. In lock step there is nothing more to come
+    /// after what acknowledges the block under way, and nobody looks for it: that is a call for each block.
+    fn receive(&mut self, key: Key, now: Instant) {
+        let Some(client) = self.clients.client(key) else { return };
+        let Some(session) = &mut client.session else { return };
+        let (mut progress, mut is_all) = (false, false);
+        for turn in 0..DATAGRAMS {
+            match session.receive(now) {
+                Heard::Nothing => {
+                    if turn == 0 {
+                        session.receive_stray();
+                    }
+                    is_all = true;
+                    break;
+                }
+                Heard::Something => {}
+                Heard::Progress => {
+                    progress = true;
+                    is_all = session.is_in_lock_step();
+                    if is_all {
+                        break;
+                    }
+                }
+            }
+        }
+        if !is_all {
+            // Others have their turn first.
+            self.watch(key);
+        }
+        if progress && let Some(other) = self.clients.progressed(key) {
+            self.replaced(&other);
+        }
     }
 
     /// There may be more of the files that transfers wait for.
@@ -284,7 +317,9 @@ impl Engine {
                 self.set_alarm(key, now + MUTED_PAUSE);
                 continue;
             }
-            if let Some(session) = &mut client.session {
+            // In lock step something may have come that nobody looked for.
+            self.receive(key, now);
+            if let Some(session) = self.clients.client(key).and_then(|c| c.session.as_mut()) {
                 session.timeout(now);
                 self.drive(key, now);
             }
@@ -318,15 +353,24 @@ impl Engine {
         if session.is_starved() && !std::mem::replace(&mut session.is_listed, true) {
             self.starved.push(key);
         }
+        let deadline = session.deadline().filter(|_| !muted);
         if session.wants_room() != waited {
-            let interest = if waited { Interest::Readable } else { Interest::Writable };
-            let socket = session.socket().as_fd();
-            if let Err(error) = self.multiplexer.modify(socket, key.into(), interest) {
-                warn!(%error, "cannot wait for a TFTP transfer");
-            }
+            self.watch(key);
         }
-        if let Some(deadline) = session.deadline().filter(|_| !muted) {
+        if let Some(deadline) = deadline {
             self.set_alarm(key, deadline);
+        }
+    }
+
+    /// Waits for what a transfer needs now, and hears at once of what is there already.
+    fn watch(&mut self, key: Key) {
+        let session = self.clients.client(key).and_then(|client| client.session.as_ref());
+        let Some(session) = session else { return };
+        let interest =
+            if session.wants_room() { Interest::ArrivalsAndRoom } else { Interest::Arrivals };
+        let socket = session.socket().as_fd();
+        if let Err(error) = self.multiplexer.modify(socket, key.into(), interest) {
+            warn!(%error, "cannot wait for a TFTP transfer");
         }
     }
 

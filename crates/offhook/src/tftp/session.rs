@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use offhook_net::{receive_one, send_train};
+use offhook_net::{PeerSocket, set_dscp};
 use offhook_tftp::{Limits, Outcome, Packet, Request, Transfer, stray_reply};
 use tracing::{debug, info, warn};
 
@@ -28,11 +28,9 @@ pub(super) struct Session {
     peer: SocketAddr,
     /// The name that was asked for, for the log.
     file: String,
-    socket: UdpSocket,
+    socket: PeerSocket,
     transfer: Transfer<LibraryImage>,
     began: Instant,
-    /// Whether the kernel cuts trains of datagrams for this path.
-    offload: bool,
     /// What the socket had no room for: datagrams of so many octets.
     unsent: Vec<u8>,
     segment: usize,
@@ -50,13 +48,24 @@ pub(super) enum Stage {
     Acknowledged,
 }
 
+/// What came of looking for a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// There was none.
+    Nothing,
+    /// It changed nothing, or ended the transfer.
+    Something,
+    /// The client has acknowledged anything new.
+    Progress,
+}
+
 impl Session {
     /// Begins; nothing is sent yet.
     pub(super) fn new(
         request: &Request<'_>,
         image: LibraryImage,
         limits: &Limits,
-        (socket, peer): (UdpSocket, SocketAddr),
+        (socket, peer): (PeerSocket, SocketAddr),
         now: Instant,
     ) -> Self {
         let transfer = Transfer::new(request, image, limits, now);
@@ -67,7 +76,6 @@ impl Session {
             socket,
             transfer,
             began: now,
-            offload: true,
             unsent: Vec::new(),
             segment: 0,
             errors: 0,
@@ -90,8 +98,13 @@ impl Session {
         );
     }
 
-    pub(super) fn socket(&self) -> &UdpSocket {
+    pub(super) fn socket(&self) -> &PeerSocket {
         &self.socket
+    }
+
+    /// Whether the client acknowledges each block before the next one is sent.
+    pub(super) fn is_in_lock_step(&self) -> bool {
+        self.transfer.terms().window == 1
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -125,30 +138,39 @@ impl Session {
         self.transfer.timeout(now);
     }
 
-    /// Takes one datagram from the socket. True when the client has acknowledged anything new.
-    pub(super) fn receive(&mut self, now: Instant) -> bool {
+    /// Takes one datagram of the client's.
+    pub(super) fn receive(&mut self, now: Instant) -> Received {
         let mut buffer = [MaybeUninit::uninit(); RECEIVE_BUFFER];
-        let (datagram, from) = match receive_one(&self.socket, &mut buffer) {
-            Ok(received) => received,
-            Err(error) if would_block(&error) => return false,
+        let datagram = match self.socket.receive(&mut buffer) {
+            Ok(datagram) => datagram,
+            Err(error) if would_block(&error) => return Received::Nothing,
             Err(error) => {
-                self.errors += 1;
                 debug!(client = %self.peer, %error, "cannot receive");
-                return false;
+                // Where nobody listens now, somebody may again: a phone that begins anew. The socket is not broken.
+                if error.kind() != io::ErrorKind::ConnectionRefused {
+                    self.errors += 1;
+                }
+                return Received::Something;
             }
         };
         self.errors = 0;
-        if from != self.peer {
-            if let Some(reply) = stray_reply(datagram) {
-                let _ = self.socket.send_to(&reply, from);
-            }
-            return false;
-        }
         // What is no packet at all is no reason to end a phone's last chance.
-        let Ok(packet) = Packet::decode(datagram) else { return false };
+        let Ok(packet) = Packet::decode(datagram) else { return Received::Something };
         let before = self.transfer.stats().progress;
         self.transfer.handle(now, &packet);
-        self.transfer.stats().progress > before
+        match self.transfer.stats().progress > before {
+            true => Received::Progress,
+            false => Received::Something,
+        }
+    }
+
+    /// Tells one of those who are not the client that nothing is here for them.
+    pub(super) fn receive_stray(&self) {
+        let mut buffer = [MaybeUninit::uninit(); RECEIVE_BUFFER];
+        let Ok((datagram, from)) = self.socket.receive_stray(&mut buffer) else { return };
+        if let Some(reply) = stray_reply(datagram) {
+            let _ = self.socket.answer_stray(&reply, from);
+        }
     }
 
     /// Sends what there is to send, as far as the socket takes it. `scratch` is any buffer. With `wake` one datagram
@@ -186,7 +208,7 @@ impl Session {
 
     /// How many octets were sent, or are as good as sent.
     fn send(&mut self, bytes: &[u8], segment: usize) -> usize {
-        match send_train(&self.socket, self.peer, bytes, segment, &mut self.offload) {
+        match self.socket.send_train(bytes, segment) {
             Ok(sent) => sent,
             Err(error) if would_block(&error) => 0,
             Err(error) => {
@@ -245,29 +267,27 @@ impl Session {
 /// The port that a transfer is to have, and the code point of what it sends.
 ///
 /// # Errors
-/// There is no port or no file descriptor left.
-pub(super) fn open_port(local: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(local)?;
-    socket.set_nonblocking(true)?;
-    if dscp > 0 {
-        // The two lowest bits are congestion notification, which UDP has none of.
-        let class = u32::from(dscp) << 2;
-        let options = socket2::SockRef::from(&socket);
-        // A packet of the common kind is better than none.
-        let set = match local.is_ipv4() {
-            true => options.set_tos_v4(class),
-            false => options.set_tclass_v6(class),
-        };
-        if let Err(error) = set {
-            debug!(%error, dscp, "cannot set the DSCP");
-        }
+/// There is no port or no file descriptor left, or no way to the client.
+pub(super) fn open_port(local: SocketAddr, peer: SocketAddr, dscp: u8) -> io::Result<PeerSocket> {
+    let socket = PeerSocket::open(local, peer)?;
+    // A packet of the common kind is better than none.
+    if dscp > 0
+        && let Err(error) = socket.set_dscp(dscp)
+    {
+        debug!(%error, dscp, "cannot set the DSCP");
     }
     Ok(socket)
 }
 
 /// Sends one datagram from a port of its own, as a transfer's answer would come.
 pub(super) fn answer_once(local: SocketAddr, peer: SocketAddr, dscp: u8, packet: &[u8]) {
-    let sent = open_port(local, dscp).and_then(|socket| socket.send_to(packet, peer));
+    let sent = UdpSocket::bind(local).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        if dscp > 0 {
+            let _ = set_dscp(&socket, dscp);
+        }
+        socket.send_to(packet, peer)
+    });
     if let Err(error) = sent {
         debug!(client = %peer, %error, "cannot send");
     }

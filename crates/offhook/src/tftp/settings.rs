@@ -14,8 +14,8 @@ use super::advice::Families;
 use super::upstream::Upstream;
 use crate::dhcp;
 
-/// As many open files as are ever useful here; each transfer has a socket.
-const OPEN_FILES: u64 = 65_536;
+/// As many open files as are ever useful here; each transfer has two sockets.
+const OPEN_FILES: u64 = 131_072;
 
 /// What is in force now. Every request goes by what is when it comes, to its end.
 pub(super) type Current = Arc<ArcSwap<Settings>>;
@@ -90,11 +90,12 @@ impl Settings {
         }
     }
 
-    /// Takes no more transfers than leave a quarter of the files that the process may have open to everything else:
-    /// the leases, DNS, and the very answers of those that are refused. Says so, unless it was so `before`.
+    /// Takes no more transfers, of two files each, than leave a quarter of the files that the process may have open to
+    /// everything else: the leases, DNS, and the very answers of those that are refused. Says so, unless it was so
+    /// `before`.
     pub(super) fn leave_files(&mut self, before: Option<&Self>) {
         let files = allow_open_files();
-        let most = (files / 4 * 3).max(1);
+        let most = (files / 8 * 3).max(1);
         if self.transfers <= most {
             return;
         }
