@@ -165,6 +165,7 @@ impl Table {
             (entry.since, entry.state == LeaseState::Bound, entry.address)
         });
         self.entries = Directory::with_capacity(entries.len());
+        self.rewrite.moved();
         self.hop = Hop::new(site);
         for mut entry in entries {
             entry.scope = scope_of(subnets, entry.address);

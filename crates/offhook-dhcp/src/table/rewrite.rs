@@ -35,6 +35,11 @@ impl Rewrite {
         self.next = Some(0);
     }
 
+    /// Leases have other slots than before: those that are not written yet may be in slots that were seen.
+    pub(super) fn moved(&mut self) {
+        self.next = self.next.map(|_| 0);
+    }
+
     pub(super) fn one(&mut self, address: Ipv4Addr) {
         self.rest.insert(address);
     }

@@ -124,6 +124,28 @@ fn leases_run_on_for_as_long_as_they_were_to_whatever_the_clock_is_set_to() {
 }
 
 #[test]
+fn a_reload_while_leases_are_written_again_leaves_none_out() {
+    let mut clocked = Clocked::new(NOW);
+    assert_eq!((clocked.lease(1), clocked.lease(2)), (20, 21));
+    clocked.wait(HOUR);
+    // The first one is the latest to be renewed.
+    assert_eq!(clocked.lease(1), 20);
+    let wall = later(NOW, YEAR);
+    clocked.wall = (wall, clocked.server.now);
+    let Server { core, now, disk, .. } = &mut clocked.server;
+    assert!(matches!(core.follow(*now, wall), Some(ClockSet::Forward(_))));
+    let (ticket, writes) = core.rewrite(1).unwrap();
+    let mut wider = small();
+    wider.scopes[0].pools = vec!["10.250.1.20-10.250.1.22".parse().unwrap()];
+    core.set_site(wider.into(), links(), *now);
+    write(disk, &writes);
+    core.committed(ticket);
+    clocked.rewrite();
+    clocked.assert_ends_in(1, 8 * HOUR);
+    clocked.assert_ends_in(2, 7 * HOUR);
+}
+
+#[test]
 fn what_is_on_disk_after_the_clock_was_set_is_right_for_the_next_start() {
     for wall in [later(NOW, 30 * YEAR), ago(NOW, YEAR)] {
         let mut clocked = Clocked::new(NOW);
