@@ -48,7 +48,13 @@ impl Flight {
             shared.counters.count(Count::Coalesced);
             return Ok(flight.clone());
         }
+        if flights.0.values().filter(same_servers).count() >= IN_FLIGHT_PER_ZONE {
+            return Err(NoAnswer::Overloaded);
+        }
+        let place = Arc::clone(&shared.places).try_acquire_owned();
+        let place = place.map_err(|_| NoAnswer::Overloaded)?;
         let now = Instant::now();
+        // Only where there is room for it: a check that was due is taken for under way from now on.
         let mut inquiry = {
             let mut upstreams = lock(&shared.upstreams);
             Inquiry::new(&forward.servers, &mut upstreams, now)
@@ -56,11 +62,6 @@ impl Flight {
         if inquiry.is_over() {
             return Err(NoAnswer::Failed);
         }
-        if flights.0.values().filter(same_servers).count() >= IN_FLIGHT_PER_ZONE {
-            return Err(NoAnswer::Overloaded);
-        }
-        let place = Arc::clone(&shared.places).try_acquire_owned();
-        let place = place.map_err(|_| NoAnswer::Overloaded)?;
         let (land, landing) = watch::channel(None);
         let flight = Self { landing, since: now, servers: Arc::clone(&forward.servers) };
         flights.0.insert(query.clone(), flight.clone());

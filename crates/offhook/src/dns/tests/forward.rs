@@ -440,6 +440,40 @@ async fn one_client_cannot_keep_everybody_waiting() {
 }
 
 #[tokio::test]
+async fn a_server_that_stopped_while_much_was_asked_of_it_is_asked_soon_after_it_is_back() {
+    let answers = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let does = Arc::clone(&answers);
+    let (upstream, _) = scripted(move |_, asked| {
+        if does.load(Ordering::Relaxed) { vec![wire(&good(asked, 60, 1))] } else { vec![] }
+    })
+    .await;
+    let server = forwarding(&[upstream]);
+    for last in 1..=2 {
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), 0)).await.unwrap();
+        for n in 0..120 {
+            let question = query(&format!("{n}.{last}.example.com."), RecordType::A);
+            socket.send_to(&wire(&question), server.address).await.unwrap();
+        }
+    }
+    // Until all that is given up, and it is known to be silent: every moment somebody else asks.
+    let begun = Instant::now();
+    let mut names = (0..).map(|n| query(&format!("{n}.example."), RecordType::A));
+    while begun.elapsed() < Duration::from_millis(4800) {
+        let answer = server.udp(&names.next().unwrap()).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(server.handle.upstreams()[0].2.silent_since().is_some());
+    assert!(server.counters().of(Count::ForwardOverloaded) > 240 - 192);
+    answers.store(true, Ordering::Relaxed);
+    let back = Instant::now();
+    while last(&server.udp(&names.next().unwrap()).await) != [1] {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(back.elapsed() < Duration::from_secs(4), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
 async fn an_alias_into_our_zone_is_ours_whatever_the_upstream_says() {
     let (upstream, _) = scripted(|_, asked| {
         let mut message = good(asked, 60, 66);
