@@ -44,5 +44,6 @@ mod tftp_queue;
 mod tftp_reload;
 mod tftp_settings;
 mod udhcpc;
+mod unit;
 mod unreachable;
 mod upstream;
