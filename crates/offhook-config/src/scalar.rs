@@ -368,6 +368,9 @@ fn parse_hex(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
+/// What any longer duration counts as, milliseconds: more than whoever reads one takes.
+const LONGEST: u64 = u64::MAX / 1000 * 1000;
+
 const UNITS: [(&str, u64); 5] = [("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
 
 /// Whole seconds of `8h`, `90m`, `1h30m` and the like.
@@ -386,14 +389,18 @@ fn parse_millis(text: &str) -> Option<u64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
-        let number: u64 = number.parse().ok()?;
+        if number.is_empty() {
+            return None;
+        }
+        // Too long is a duration, too.
+        let number: u64 = number.parse().unwrap_or(u64::MAX);
         let (unit, millis) = if tail.starts_with("ms") {
             ("ms", 1)
         } else {
             let (unit, seconds) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
             (*unit, seconds * 1000)
         };
-        total = total.checked_add(number.checked_mul(millis)?)?;
+        total = total.saturating_add(number.saturating_mul(millis)).min(LONGEST);
         rest = tail.strip_prefix(unit)?.trim_start();
     }
     Some(total)
@@ -446,14 +453,15 @@ mod tests {
             ("1h 30m", Some(5400)),
             ("1000ms", Some(1)),
             ("1s500ms", None),
+            ("99999999999999d", Some(LONGEST / 1000)),
             ("infinite", None),
             ("", None),
             ("8", None),
             ("h", None),
             ("8H", None),
             ("-1h", None),
-            ("99999999999999999999h", None),
-            ("18446744073709551615w", None),
+            ("99999999999999999999h1m", Some(LONGEST / 1000)),
+            ("18446744073709551615w", Some(LONGEST / 1000)),
         ] {
             assert_eq!(parse_duration(text), seconds, "{text}");
         }
