@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::lab::{Lab, repository};
+use crate::lab::{Lab, Vlan, repository};
 
 #[test]
 fn a_listener_that_cannot_be_bound_is_named_with_its_address_and_the_reason() {
@@ -26,6 +26,20 @@ fn every_listener_that_fails_is_named_at_once() {
         assert!(log.contains(said), "{said} is not named in:\n{log}");
     }
     assert_eq!(server.wait(), Some(1));
+}
+
+#[test]
+fn an_interface_that_is_deleted_is_said_to_be_gone_also_when_it_is_back() {
+    let lab = Lab::new();
+    let server = lab.serve();
+    lab.appliance.ip("link del native0");
+    lab.plug(&lab.appliance, "native0", Vlan::Native);
+    lab.appliance.ip("addr add 10.0.0.11/24 dev native0");
+    let line = server.wait_for_log(&["ERROR", "no phone on it gets a lease", "native0"]);
+    assert!(line.contains("restart offhook"), "{line}");
+    assert!(!server.log().contains("interface=\"voice0\" hint"), "{}", server.log());
+    assert_eq!(server.log().matches("no phone on it").count(), 1);
+    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]

@@ -242,6 +242,12 @@ impl Ports {
         self.sockets.iter().map(AsFd::as_fd).chain(unaddressed).collect()
     }
 
+    /// Interfaces of scopes that were deleted, each once: nothing comes in there any more, also where they were made anew.
+    pub(crate) fn lost(&self) -> Vec<&str> {
+        let stale = self.unaddressed.iter().filter(|socket| socket.is_stale());
+        stale.map(|socket| socket.interface().name.as_str()).collect()
+    }
+
     /// Whether what comes to an address on an interface is for us: it is one of ours, or everybody's on the link.
     pub(crate) fn is_ours(&self, address: Ipv4Addr, interface: u32) -> bool {
         self.links.iter().any(|port| {

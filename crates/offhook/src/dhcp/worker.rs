@@ -320,7 +320,7 @@ impl Worker {
             // What was written ahead has the times of before.
             self.tell_outcomes(set.is_some());
         }
-        self.upkeep.look();
+        self.upkeep.look(&self.ports);
     }
 
     fn message(&mut self, message: Message, decide: Decide) {
