@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use hickory_proto::rr::RecordType;
 
-use crate::leases::Leased;
+use crate::leases::{Lead, Leased};
 use crate::name::suffixes;
-use crate::named::Named;
+use crate::named::{Named, hash};
 use crate::nodes::{Found, Node, RrSet};
 use crate::zones::{Zone, Zones};
 
@@ -36,7 +36,18 @@ pub(crate) enum Lookup<'z, 'n> {
 impl Zones {
     /// What a name in lower-case wire form leads to, when records of type `qtype` are wanted.
     pub(crate) fn lookup<'n>(&self, wire: &'n [u8], qtype: u16) -> Lookup<'_, 'n> {
-        let (found, zone) = self.find(wire);
+        self.lookup_from(wire, qtype, hash(wire), Lead::default())
+    }
+
+    /// The same when the hash of the name is known, and perhaps a lead to the lease that may have it.
+    pub(crate) fn lookup_from<'n>(
+        &self,
+        wire: &'n [u8],
+        qtype: u16,
+        hash: u64,
+        lead: Lead,
+    ) -> Lookup<'_, 'n> {
+        let (found, zone) = self.find_by(wire, hash);
         let Some(zone) = zone else { return Lookup::Outside };
         if zone.has_cuts
             && let Some(elsewhere) = self.cut(zone, wire, qtype)
@@ -46,7 +57,7 @@ impl Zones {
         match found {
             Found::Node(node) => Lookup::Node { zone, node },
             Found::Missing { closest, encloser } => {
-                if let Some(leased) = self.leases.find(wire) {
+                if let Some(leased) = self.leases.find_by(wire, lead) {
                     return Lookup::Lease { zone, leased };
                 }
                 // RFC 4592 section 3.3.1: the source of synthesis is the `*` right below the closest encloser.

@@ -6,7 +6,7 @@
 use std::hash::Hasher;
 use std::net::Ipv4Addr;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use hashbrown::HashTable;
 use hickory_proto::rr::{RData, RecordType};
@@ -17,10 +17,11 @@ use crate::nodes::Node;
 /// Octets of the longest name that needs no memory of its own: a phone's in most zones.
 const SHORT: usize = 38;
 
-/// By which a name in lower-case wire form is found. Strangers may ask for what they want, but which names there are
-/// is the configuration's: it need not be keyed.
+/// By which a name in lower-case wire form is found, as long as the program runs.
 pub(crate) fn hash(wire: &[u8]) -> u64 {
-    let mut hasher = FxHasher::default();
+    // Keeps strangers from choosing names that collide.
+    static SEED: LazyLock<usize> = LazyLock::new(|| rand::random::<u64>() as usize);
+    let mut hasher = FxHasher::with_seed(*SEED);
     hasher.write(wire);
     hasher.finish()
 }
@@ -128,6 +129,15 @@ impl PartialEq for Shard {
 impl Shard {
     pub(crate) fn find(&self, hash: u64, wire: &[u8]) -> Option<&Named> {
         self.0.find(hash, |named| named.wire() == wire)
+    }
+
+    /// Something of the name that has this hash.
+    pub(crate) fn glance(&self, hash: u64) -> Option<u32> {
+        self.0.find(hash, |_| true).map(|named| named.zone)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// In no order.

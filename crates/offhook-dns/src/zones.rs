@@ -14,6 +14,7 @@ use offhook_model::HardwareAddress;
 use crate::access::Access;
 use crate::leases::LeaseNames;
 use crate::name::{NameKey, suffixes};
+use crate::named::hash;
 use crate::nodes::{Found, Nodes};
 
 /// Everything this server answers: its own zones, and whom it asks for the others. Immutable; a change makes a
@@ -173,7 +174,12 @@ impl Zones {
 
     /// Where a name in lower-case wire form is, with the zone it is in.
     pub(crate) fn find<'n>(&self, wire: &'n [u8]) -> (Found<'_, 'n>, Option<&Zone>) {
-        let found = self.nodes.find(wire);
+        self.find_by(wire, hash(wire))
+    }
+
+    /// The same when the hash of the name is known.
+    pub(crate) fn find_by<'n>(&self, wire: &'n [u8], hash: u64) -> (Found<'_, 'n>, Option<&Zone>) {
+        let found = self.nodes.find(wire, hash);
         let zone = match &found {
             Found::Node(node) | Found::Missing { closest: node, .. } => self.zones.get(node.zone()),
             Found::Outside => None,

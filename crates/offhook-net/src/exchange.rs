@@ -128,6 +128,12 @@ impl Exchanges {
         Ok(count)
     }
 
+    /// Every request, oldest first.
+    pub fn requests(&self) -> impl Iterator<Item = &[u8]> {
+        let received = self.requests.chunks_exact(REQUEST).zip(&self.received).take(self.count);
+        received.map(|(request, received)| request.get(..*received).unwrap_or(request))
+    }
+
     /// Shows every request, oldest first, with its sender and room for the reply: `reply` says how many octets of
     /// it are to be sent, 0 for none.
     pub fn serve(&mut self, mut reply: impl FnMut(&[u8], SocketAddr, &mut [u8]) -> usize) {
@@ -310,6 +316,7 @@ mod tests {
         for size in [65_507, 0, 1] {
             client.send(&vec![9; size]).unwrap();
             assert_eq!(exchanges.receive(&server).unwrap(), 1);
+            assert!(exchanges.requests().map(<[u8]>::len).eq([size]));
             let mut seen = None;
             exchanges.serve(|request, _, _| {
                 seen = Some((request.len(), request.iter().all(|octet| *octet == 9)));

@@ -7,6 +7,9 @@
 //! (one question of class IN, at most an OPT record without options, nothing else) is left to [`crate::answer`],
 //! and so is what has no answer of ours.
 //!
+//! Who has several questions at hand lets it look at all of them first (ahead.rs): then it waits for memory once, and
+//! not for each.
+//!
 //! What is remembered belongs to one snapshot of the zones. With the next one it counts for nothing, which costs
 //! the same however much it was; what is asked again is then learnt again.
 //!
@@ -16,6 +19,7 @@
 //!                               └─ asked twice → compile.rs ────────↗
 //! ```
 
+mod ahead;
 mod compile;
 mod memo;
 mod negative;
@@ -30,7 +34,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHasher;
 
+use crate::named;
 use crate::zones::Zones;
+use ahead::Ahead;
 use compile::{Answers, compile, refresh};
 use memo::Memo;
 use query::Plain;
@@ -43,6 +49,7 @@ pub const DIRECT_ROOM: usize = crate::UDP_PAYLOAD as usize;
 #[derive(Debug)]
 pub struct Direct {
     memo: Memo,
+    ahead: Ahead,
     simple: Simple,
     /// The snapshot the memory is of; kept, so that its address is nobody else's.
     zones: Option<Arc<Zones>>,
@@ -66,10 +73,27 @@ impl Direct {
     pub fn new(seed: u64) -> Self {
         Self {
             memo: Memo::new(),
+            ahead: Ahead::default(),
             simple: Simple::default(),
             zones: None,
             rng: SmallRng::seed_from_u64(seed),
             seed: seed as usize,
+        }
+    }
+
+    /// Looks for what the answers to these requests will need, at most 32 of them. For those who have several at hand:
+    /// [`Direct::answer`] is to be asked about each of them next, in this order.
+    pub fn look_ahead<'a>(&mut self, zones: &Arc<Zones>, packets: impl Iterator<Item = &'a [u8]>) {
+        self.turn_to(zones);
+        self.ahead.look(zones, packets);
+    }
+
+    fn turn_to(&mut self, zones: &Arc<Zones>) {
+        if !self.zones.as_ref().is_some_and(|known| Arc::ptr_eq(known, zones)) {
+            self.memo.forget();
+            self.simple.forget();
+            self.ahead.forget();
+            self.zones = Some(Arc::clone(zones));
         }
     }
 
@@ -85,26 +109,28 @@ impl Direct {
         client: IpAddr,
         room: &mut [u8],
     ) -> Option<Answered> {
-        if !zones.access.answers(client) {
+        self.turn_to(zones);
+        let query = Plain::read(packet).filter(|_| zones.access.answers(client));
+        let Some(query) = query else {
+            self.ahead.skip();
             return None;
-        }
-        let query = Plain::read(packet)?;
-        if !self.zones.as_ref().is_some_and(|known| Arc::ptr_eq(known, zones)) {
-            self.memo.forget();
-            self.simple.forget();
-            self.zones = Some(Arc::clone(zones));
-        }
+        };
         let recursion_available = zones.upstreams.available_to(client);
         let mut lower = [0; query::LONGEST];
         let key = query.key(recursion_available, &mut lower)?;
+        let (name, rest) = key.split_at_checked(query.name_len())?;
+        let name_hash = named::hash(name);
+        let lead = self.ahead.next(name_hash);
         let mut hasher = FxHasher::with_seed(self.seed);
-        hasher.write(key);
+        hasher.write_u64(name_hash);
+        hasher.write(rest);
         let hash = hasher.finish();
         let answers = match self.memo.known(hash, key) {
             Some(answers) => answers,
             None => {
-                let name = key.get(..query.name_len())?;
-                let simple = self.simple.answer(zones, &query, name, recursion_available, room);
+                let found = zones.lookup_from(name, query.qtype(), name_hash, lead);
+                let simple =
+                    self.simple.answer(zones, found, &query, name, recursion_available, room);
                 if simple.is_some() {
                     return simple;
                 }

@@ -28,10 +28,12 @@ impl Simple {
         self.negatives.clear();
     }
 
-    /// Writes the answer to a query for `name`, in lower-case wire form; none when it is not a simple one.
+    /// Writes the answer to a query for `name`, in lower-case wire form, which leads to what was found; none when it is
+    /// not a simple one.
     pub(super) fn answer(
         &mut self,
         zones: &Zones,
+        found: Lookup<'_, '_>,
         query: &Plain<'_>,
         name: &[u8],
         recursion_available: bool,
@@ -43,7 +45,7 @@ impl Simple {
             return None;
         }
         let head = Head { recursion_available, ..Head::default() };
-        match zones.lookup(name, qtype) {
+        match found {
             Lookup::Node { node, .. }
                 if qtype == u16::from(RecordType::A)
                     && let Some(Sole { address, ttl }) = node.sole_address() =>

@@ -25,12 +25,18 @@ const DEEPEST: u32 = u32::BITS / BITS;
 
 /// The numbers that were put in with this hash.
 pub(super) fn find(words: &Words, root: Place, hash: u32) -> impl Iterator<Item = u32> {
+    let leaf = leaf(words, root, hash);
+    entries(words.block(leaf)).filter(move |(found, _)| *found == hash).map(|(_, number)| number)
+}
+
+/// The leaf that a hash leads to.
+pub(super) fn leaf(words: &Words, root: Place, hash: u32) -> Place {
     let (mut at, mut depth) = (root, 0);
     while at & BRANCH != 0 {
         at = below(words.block(at & !BRANCH), way(hash, depth));
         depth += 1;
     }
-    entries(words.block(at)).filter(move |(found, _)| *found == hash).map(|(_, number)| number)
+    at
 }
 
 /// Every number, in no order.
@@ -64,7 +70,7 @@ fn below(branch: &[AtomicU64], way: usize) -> Place {
     (load(branch, 1 + way / 2) >> (way % 2 * 32)) as Place
 }
 
-fn entries(leaf: &[AtomicU64]) -> impl Iterator<Item = (u32, u32)> {
+pub(super) fn entries(leaf: &[AtomicU64]) -> impl Iterator<Item = (u32, u32)> {
     let words = (1..LEAF).map(|place| load(leaf, place)).filter(|word| *word != 0);
     words.map(|word| ((word >> 32) as u32, word as u32))
 }

@@ -10,6 +10,7 @@ mod tests;
 mod words;
 
 use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use offhook_model::{DomainName, HardwareAddress};
 use crate::name::{NameKey, wire_name};
 use crate::nodes::{Node, RrSet};
 use record::Record;
-use words::{Place, Words};
+use words::{Place, Words, load};
 
 pub use book::{NameBook, Rules};
 pub use record::Label;
@@ -46,6 +47,15 @@ pub struct LeaseNames {
     hasher: RandomState,
     /// Who has a copy has one of this: what the copy leads to is not changed meanwhile.
     readers: Arc<()>,
+}
+
+/// On the way to the record that may have a name, by steps that each wait for memory once: [`LeaseNames::lead`], then
+/// [`LeaseNames::to_leaf`], then [`LeaseNames::to_record`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lead {
+    /// The index, then its leaf, then the record; zero for nothing.
+    at: Place,
+    hash: u32,
 }
 
 /// The first octets of an address, as a number of their own.
@@ -122,12 +132,20 @@ impl LeaseNames {
     /// What a name in lower-case wire form is, as far as leases make it exist. What the configuration has by this
     /// name comes first, and which zone it is in the caller knows.
     pub(crate) fn find(&self, wire: &[u8]) -> Option<Leased<'_>> {
+        self.find_by(wire, Lead::default())
+    }
+
+    /// The same with a lead to its record, or none.
+    pub(crate) fn find_by(&self, wire: &[u8], lead: Lead) -> Option<Leased<'_>> {
         if self.is_empty() {
             return None;
         }
         if let Some(label) = self.label(wire) {
-            let (_, record) = self.led_to(label)?;
-            return Some(Leased::Address { to: record.address, ttl: record.ttl.min(self.ttl) });
+            let read = |at| Record::address_of(&self.words, at, label);
+            let (to, ttl) = read(lead.at).or_else(|| {
+                index::find(&self.words, self.labels, self.hash(label)).find_map(read)
+            })?;
+            return Some(Leased::Address { to, ttl: ttl.min(self.ttl) });
         }
         let (octets, count) = reverse_octets(wire)?;
         let [a, b, c, _] = octets;
@@ -135,13 +153,51 @@ impl LeaseNames {
             2 => Octets::two([a, b]),
             3 => Octets::three([a, b, c]),
             4 => {
-                let (_, record) = self.held(octets.into())?;
+                let known = (lead.at != 0).then(|| Record::read(&self.words, lead.at));
+                let known = known.filter(|record| record.address == Ipv4Addr::from(octets));
+                let record = known.or_else(|| Some(self.held(octets.into())?.1))?;
                 let (label, zone) = (record.pointer()?, self.zone.as_wire());
                 return Some(Leased::Name { label, zone, ttl: record.ttl.min(self.ttl) });
             }
             _ => return None,
         };
         self.is_above(above).then_some(Leased::Above)
+    }
+
+    /// Whether there are more than the processor's caches have room for.
+    pub(crate) fn are_many(&self) -> bool {
+        self.len > 4096
+    }
+
+    /// Where to begin to look for a name in lower-case wire form.
+    pub(crate) fn lead(&self, wire: &[u8]) -> Lead {
+        if let Some(label) = self.label(wire) {
+            return Lead { at: self.labels, hash: self.hash(label) };
+        }
+        match reverse_octets(wire) {
+            Some((octets, 4)) => {
+                Lead { at: self.addresses, hash: spread(u32::from_be_bytes(octets)) }
+            }
+            _ => Lead::default(),
+        }
+    }
+
+    /// Goes from where to begin to the leaf of the index.
+    pub(crate) fn to_leaf(&self, lead: &mut Lead) {
+        lead.at = index::leaf(&self.words, lead.at, lead.hash);
+        self.touch(lead.at);
+    }
+
+    /// Goes from the leaf of the index to the first record that has this hash.
+    pub(crate) fn to_record(&self, lead: &mut Lead) {
+        lead.at = index::find(&self.words, lead.at, lead.hash).next().unwrap_or(0);
+        self.touch(lead.at);
+    }
+
+    /// Has the beginning of a block fetched: two lines of the processor's cache.
+    fn touch(&self, at: Place) {
+        let block = self.words.block(at);
+        black_box((load(block, 1), load(block, 8)));
     }
 
     /// The zone that they are in.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::ops::Deref;
+use std::sync::atomic::AtomicU64;
 
 use offhook_model::{HardwareAddress, Time};
 
@@ -119,6 +120,21 @@ impl Record {
         record
     }
 
+    /// The address and TTL of a record that claims this label.
+    pub(super) fn address_of(words: &Words, at: Place, label: &[u8]) -> Option<(Ipv4Addr, u32)> {
+        let block = words.block(at);
+        let [hardware, lengths @ .., _, _, _, _] = load(block, 2).to_le_bytes();
+        let mut start = usize::from(hardware);
+        for length in lengths.into_iter().map(usize::from).take_while(|length| *length > 0) {
+            if length == label.len() && is_text(block, start, label) {
+                let [a, b, c, d, ttl, ..] = load(block, 1).to_le_bytes();
+                return Some((Ipv4Addr::new(a, b, c, d), ttl.into()));
+            }
+            start += length;
+        }
+        None
+    }
+
     /// When to look whether the lease of a record has ended, and its address.
     pub(super) fn look(words: &Words, at: Place) -> (Time, Ipv4Addr) {
         let block = words.block(at);
@@ -175,6 +191,26 @@ impl Record {
         // A minute at most.
         u64::from_le_bytes([a, b, c, d, self.ttl as u8, self.pointer, self.ranks, 0])
     }
+}
+
+/// Whether the texts of a record have this one so many octets from their beginning.
+fn is_text(block: &[AtomicU64], start: usize, text: &[u8]) -> bool {
+    let (mut place, skipped) = (HEAD + start / 8, (start % 8) * 8);
+    let mut word = load(block, place) >> skipped;
+    let mut left = 64 - skipped;
+    // Eight octets at a time, put together from two words.
+    text.chunks(8).all(|chunk| {
+        let mut octets = [0; 8];
+        octets.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        let wanted = u64::from_le_bytes(octets);
+        place += 1;
+        let next = load(block, place);
+        let found = if left == 64 { word } else { word | next << left };
+        word = next >> skipped;
+        left = 64 - skipped;
+        let mask = u64::MAX >> (64 - 8 * chunk.len());
+        found & mask == wanted
+    })
 }
 
 /// Words that texts of these lengths take.
@@ -237,5 +273,46 @@ impl Deref for Label {
 impl std::fmt::Debug for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::words::Arena;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_label_is_found_where_it_is_without_reading_the_whole_record(
+            hardware in prop::collection::vec(any::<u8>(), 0..=16),
+            labels in prop::collection::vec("[a-c]{1,20}|[a-c]{60,63}", 0..=LABELS),
+            other in "[a-c]{1,20}",
+            (place, ttl) in (any::<usize>(), 0..256_u32),
+        ) {
+            let address = Ipv4Addr::new(10, 1, 2, 3);
+            let hardware = HardwareAddress::new(1, &hardware);
+            let claims = labels.iter().map(|label| (label.as_str(), Rank::Model));
+            let record = Record::new(address, hardware, ttl, claims);
+            let (mut words, mut arena) = (Words::new(), Arena::new());
+            let at = Edit { words: &mut words, arena: &mut arena }.put_record(&record);
+            let mut asked = labels.clone();
+            asked.push(other);
+            for label in labels {
+                // Much the same, but for one octet.
+                let mut near = label.clone().into_bytes();
+                let place = place % near.len();
+                near[place] = b'd';
+                asked.push(String::from_utf8(near).unwrap());
+                asked.push(label[place..].to_owned());
+                asked.push(label + "a");
+            }
+            for label in asked {
+                let expected = record.rank_of(label.as_bytes()).map(|_| (address, ttl));
+                let found = Record::address_of(&words, at, label.as_bytes());
+                prop_assert_eq!(found, expected, "{}", label);
+            }
+        }
     }
 }

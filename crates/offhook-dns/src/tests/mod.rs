@@ -2,6 +2,7 @@
 //! walk over the bytes, so that neither side of a test leans on the code under test.
 
 mod access;
+mod ahead;
 mod behaviour;
 mod build;
 mod direct;

@@ -131,6 +131,7 @@ impl Listener {
             limit.set(answers, refusals);
             // Who wants to see every query wants to see all of it.
             let in_detail = tracing::enabled!(tracing::Level::DEBUG);
+            direct.look_ahead(&zones, exchanges.requests());
             exchanges.serve(|request, peer, room| {
                 tally.received();
                 let answered = match in_detail {
