@@ -81,10 +81,14 @@ impl Answer {
         self.nxdomain || self.authorities.iter().any(|set| set.rtype == rtype::SOA)
     }
 
-    /// Whose records it has, in lower-case wire form.
-    pub(super) fn owners(&self) -> impl Iterator<Item = Vec<u8>> {
+    /// Names that it says something about, in lower-case wire form: those that it has records of, and those that aliases
+    /// lead to, of which it may say that there are none.
+    pub(super) fn names(&self) -> impl Iterator<Item = Vec<u8>> {
         let sections = [&self.answers, &self.authorities, &self.additionals];
-        sections.into_iter().flatten().map(|set| set.owner.to_ascii_lowercase())
+        let owners = sections.into_iter().flatten().map(|set| &set.owner);
+        let aliases = self.answers.iter().filter(|set| set.rtype == rtype::CNAME);
+        let targets = aliases.flat_map(|set| &set.data);
+        owners.chain(targets).map(|name| name.to_ascii_lowercase())
     }
 
     /// Octets in memory, about.

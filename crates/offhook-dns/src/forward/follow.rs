@@ -56,6 +56,6 @@ fn is_believed(before: &Zones, now: &Zones, query: &Query, answer: &Answer) -> b
     let Some((top, servers)) = before.upstreams.responsible(query.name.as_wire()) else {
         return false;
     };
-    let is_believed = |owner: Vec<u8>| covers(now, top, &owner) || !covers(before, top, &owner);
-    now.asks(query, servers) && answer.owners().all(is_believed)
+    let is_believed = |name: Vec<u8>| covers(now, top, &name) || !covers(before, top, &name);
+    now.asks(query, servers) && answer.names().all(is_believed)
 }

@@ -74,6 +74,26 @@ fn what_servers_said_that_are_asked_still_is_kept_and_nothing_else() {
 }
 
 #[test]
+fn that_an_alias_leads_nowhere_is_kept_as_long_as_they_are_asked_about_that() {
+    let query = query("alias.example.", RecordType::A);
+    let mut message = response(&query, ResponseCode::NXDomain);
+    message.add_answer(record("alias.example.", 60, cname("none.corp.example.")));
+    message.add_authority(record("example.", 60, soa(60)));
+    let nowhere = Arc::new(answer(&query, &message));
+    let before = zones(None, &[(".", &[ONE])]);
+    for (forward, is_kept) in [
+        (&[(".", &[ONE] as &[_])][..], true),
+        (&[("other.example", &[TWO]), (".", &[ONE])], true),
+        (&[("corp.example", &[TWO]), (".", &[ONE])], false),
+    ] {
+        let (mut cache, start) = (cache(), Instant::now());
+        cache.insert(&query, &nowhere, start);
+        cache.follow(&before, &zones(Some(&before), forward), 0);
+        assert_eq!(cache.len(), usize::from(is_kept), "{forward:?}");
+    }
+}
+
+#[test]
 fn what_is_ours_from_now_on_is_nobody_elses_to_say() {
     let before = zones(None, &[(".", &[ONE])]);
     let mut site = Site::new("lab.voip".parse().unwrap());
