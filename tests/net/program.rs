@@ -1,8 +1,10 @@
 //! `offhook run` as a service: what it says when it cannot start, and how it ends.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::lab::{Lab, Vlan, repository};
+use crate::packet::{Card, mac};
 
 #[test]
 fn a_listener_that_cannot_be_bound_is_named_with_its_address_and_the_reason() {
@@ -28,18 +30,40 @@ fn every_listener_that_fails_is_named_at_once() {
     assert_eq!(server.wait(), Some(1));
 }
 
+/// With a socket for each interface, and with one for all of them, as relays need.
 #[test]
-fn an_interface_that_is_deleted_is_said_to_be_gone_also_when_it_is_back() {
-    let lab = Lab::new();
-    let server = lab.serve();
-    lab.appliance.ip("link del native0");
-    lab.plug(&lab.appliance, "native0", Vlan::Native);
-    lab.appliance.ip("addr add 10.0.0.11/24 dev native0");
-    let line = server.wait_for_log(&["ERROR", "no phone on it gets a lease", "native0"]);
-    assert!(line.contains("restart offhook"), "{line}");
-    assert!(!server.log().contains("interface=\"voice0\" hint"), "{}", server.log());
-    assert_eq!(server.log().matches("no phone on it").count(), 1);
-    assert_eq!(server.terminate(), Some(0));
+fn an_interface_that_is_deleted_is_said_to_be_gone_and_is_served_when_it_is_back() {
+    let text = std::fs::read_to_string(repository().join("config/lab.toml")).unwrap();
+    let relayed = r#"
+[[scope]]
+name = "far"
+phones = false
+subnet = "10.7.0.0/24"
+pools = ["10.7.0.9-10.7.0.99"]
+router = "10.7.0.1"
+"#;
+    for text in [text.clone(), text + relayed] {
+        let lab = Lab::with_config(&text);
+        let server = lab.serve();
+        let phone = lab.client(Vlan::Native);
+        let lease = |number| phone.enter(|| Card::open("eth0").lease(mac(number), 1, &[]).yiaddr());
+        let before = lease(1);
+        lab.appliance.ip("link del native0");
+        let line = server.wait_for_log(&["ERROR", "no phone on it gets a lease", "native0"]);
+        assert!(line.contains("goes on by itself"), "{line}");
+        lab.plug(&lab.appliance, "native0", Vlan::Native);
+        // Without its address it is of no use yet, looked at once a second.
+        lab.appliance.ip("addr add 10.0.0.12/24 dev native0");
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!server.log().contains("interface is there again"), "{}", server.log());
+        lab.appliance.ip("addr add 10.0.0.11/24 dev native0");
+        server.wait_for_log(&["an interface is there again", "native0"]);
+        assert_eq!(lease(1), before);
+        assert_ne!(lease(2), before);
+        assert!(!server.log().contains("interface=\"voice0\" hint"), "{}", server.log());
+        assert_eq!(server.log().matches("no phone on it").count(), 1);
+        assert_eq!(server.terminate(), Some(0));
+    }
 }
 
 #[test]

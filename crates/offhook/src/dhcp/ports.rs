@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use offhook_dhcp::{Destination, Link, Reply};
 use offhook_model::{Scope, ScopeId, Site};
@@ -68,18 +69,18 @@ impl StartError {
 }
 
 /// All sockets of the DHCP server. A socket is shared between the thread that receives and the ones that answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ports {
-    sockets: Vec<DhcpSocket>,
+    sockets: Vec<Arc<DhcpSocket>>,
     links: Vec<Port>,
     /// One on each interface of a scope, for what clients without an address send to one of ours (RFC 2131, 4.4.4).
-    unaddressed: Vec<FrameSocket>,
+    unaddressed: Vec<Arc<FrameSocket>>,
     /// Whether the one socket is on all interfaces.
     everywhere: bool,
 }
 
 /// One address the server has on one interface.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Port {
     /// Place in `sockets`; past its end when there is none on this interface.
     socket: usize,
@@ -87,7 +88,7 @@ struct Port {
     prefix: u8,
     link: Link,
     /// For replies to clients that cannot answer ARP yet; none on an interface no scope is on.
-    frames: Option<FrameSocket>,
+    frames: Option<Arc<FrameSocket>>,
 }
 
 impl Port {
@@ -148,23 +149,23 @@ impl Ports {
                 port.socket = bound.len();
                 bound.push(index);
                 match DhcpSocket::bind(Some(&port.interface), SERVER) {
-                    Ok(socket) => sockets.push(socket),
+                    Ok(socket) => sockets.push(Arc::new(socket)),
                     Err(error) => errors.push(StartError::Bind(error)),
                 }
             }
         } else {
             match DhcpSocket::bind(None, SERVER) {
-                Ok(socket) => sockets.push(socket),
+                Ok(socket) => sockets.push(Arc::new(socket)),
                 Err(error) => errors.push(StartError::Bind(error)),
             }
         }
-        let mut unaddressed: Vec<FrameSocket> = Vec::new();
+        let mut unaddressed: Vec<Arc<FrameSocket>> = Vec::new();
         for Port { interface, link, .. } in &links {
             if unaddressed.iter().any(|other| other.interface().index == interface.index) {
                 continue;
             }
             match FrameSocket::open_unaddressed(interface, SERVER) {
-                Ok(socket) => unaddressed.push(socket),
+                Ok(socket) => unaddressed.push(Arc::new(socket)),
                 Err(source) => errors.push(no_frames(link.address, interface, source)),
             }
         }
@@ -178,13 +179,18 @@ impl Ports {
         self.links.iter().map(|port| port.link).collect()
     }
 
+    /// What they are in a configuration.
+    pub(crate) fn links_in(&self, site: &Site) -> Vec<Link> {
+        self.links.iter().map(|port| port.link_in(site)).collect()
+    }
+
     /// The same links for another configuration of the site.
     ///
     /// # Errors
     /// What it needs of the machine that was not opened at the start, for people.
     pub(crate) fn links_for(&self, site: &Site) -> Result<Vec<Link>, Vec<String>> {
         let mut errors = Vec::new();
-        let links: Vec<_> = self.links.iter().map(|port| port.link_in(site)).collect();
+        let links = self.links_in(site);
         for (id, scope) in site.scope_ids() {
             let Some(interface) = &scope.interface else {
                 if !self.everywhere {
@@ -227,25 +233,63 @@ impl Ports {
     }
 
     /// The sockets, for waiting and receiving.
-    pub(crate) fn sockets(&self) -> &[DhcpSocket] {
+    pub(crate) fn sockets(&self) -> &[Arc<DhcpSocket>] {
         &self.sockets
     }
 
     /// The sockets for clients without an address that know one of ours. What they receive may be for somebody else.
-    pub(crate) fn unaddressed(&self) -> &[FrameSocket] {
+    pub(crate) fn unaddressed(&self) -> &[Arc<FrameSocket>] {
         &self.unaddressed
     }
 
     /// The descriptors of [`Ports::sockets`] and [`Ports::unaddressed`], in the same order.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let unaddressed = self.unaddressed.iter().map(AsFd::as_fd);
-        self.sockets.iter().map(AsFd::as_fd).chain(unaddressed).collect()
+        let unaddressed = self.unaddressed.iter().map(|socket| socket.as_fd());
+        self.sockets.iter().map(|socket| socket.as_fd()).chain(unaddressed).collect()
     }
 
     /// Interfaces of scopes that were deleted, each once: nothing comes in there any more, also where they were made anew.
     pub(crate) fn lost(&self) -> Vec<&str> {
         let stale = self.unaddressed.iter().filter(|socket| socket.is_stale());
         stale.map(|socket| socket.interface().name.as_str()).collect()
+    }
+
+    /// The same, in the same places, with new sockets on an interface that was deleted and is there again with all the
+    /// addresses that scopes have on it.
+    ///
+    /// # Errors
+    /// It is there again, but the sockets cannot be had.
+    pub(crate) fn renewed(&self, name: &str) -> Result<Option<Self>, StartError> {
+        let Ok(interface) = Interface::named(name) else { return Ok(None) };
+        let own = |port: &&Port| port.interface.name == interface.name && port.frames.is_some();
+        let is_back = |port: &Port| interface.addresses.contains(&(port.link.address, port.prefix));
+        if !self.links.iter().filter(own).all(is_back) {
+            return Ok(None);
+        }
+        let mut this = self.clone();
+        let no_frames = |source| no_frames(Ipv4Addr::UNSPECIFIED, &interface, source);
+        for socket in &mut this.unaddressed {
+            if socket.interface().name == interface.name {
+                let opened = FrameSocket::open_unaddressed(&interface, SERVER);
+                *socket = Arc::new(opened.map_err(no_frames)?);
+            }
+        }
+        for socket in &mut this.sockets {
+            if socket.interface().is_some_and(|other| other.name == interface.name) {
+                let opened = DhcpSocket::bind(Some(&interface), SERVER);
+                *socket = Arc::new(opened.map_err(StartError::Bind)?);
+            }
+        }
+        for port in &mut this.links {
+            if port.interface.name == interface.name {
+                port.interface = interface.clone();
+                if port.frames.is_some() {
+                    let opened = FrameSocket::open(&interface);
+                    port.frames = Some(Arc::new(opened.map_err(no_frames)?));
+                }
+            }
+        }
+        Ok(Some(this))
     }
 
     /// Whether what comes to an address on an interface is for us: it is one of ours, or everybody's on the link.
@@ -407,7 +451,7 @@ fn scope_link(id: ScopeId, scope: &Scope, name: &str) -> Result<Port, StartError
     };
     let frames =
         FrameSocket::open(&interface).map_err(|source| no_frames(address, &interface, source))?;
-    let frames = Some(frames);
+    let frames = Some(Arc::new(frames));
     Ok(Port { socket: 0, interface, prefix, link: Link { scope: Some(id), address }, frames })
 }
 
@@ -435,7 +479,7 @@ fn other_links(taken: &[Port], everywhere: bool) -> Vec<Port> {
             interface: interface.clone(),
             prefix,
             link: Link { scope: beside.and_then(|port| port.link.scope), address },
-            frames: beside.and_then(|_| FrameSocket::open(interface).ok()),
+            frames: beside.and_then(|_| FrameSocket::open(interface).ok()).map(Arc::new),
         }
     };
     all.iter()

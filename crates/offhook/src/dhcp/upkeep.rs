@@ -63,8 +63,8 @@ impl Lost {
         for interface in &lost {
             error!(
                 interface,
-                hint = "restart offhook once it is there again",
-                "an interface was deleted, and perhaps made anew: no phone on it gets a lease"
+                hint = "DHCP goes on by itself once it is there again with the address it had; for another one, restart offhook",
+                "an interface was deleted: no phone on it gets a lease"
             );
         }
         self.told = lost.into_iter().map(str::to_owned).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use offhook_dhcp::{Ahead, Arrival, ClockSet, Core, Decision, MessageType, SPARE, Ticket, Trace};
 use offhook_model::{LeaseWrite, Site, Time};
 use offhook_net::{FrameSocket, Poller, Ready, Recovery, RecvBatch, recovery};
@@ -84,6 +85,8 @@ type Decide = fn(&mut Core, Time, &Arrival, &[u8]) -> Decision;
 struct Worker {
     core: Core,
     ports: Arc<Ports>,
+    /// The same, for the thread that writes and answers.
+    ports_to_answer: Arc<ArcSwap<Ports>>,
     journal: Arc<Journal>,
     writer: Writer<Job>,
     ahead: Ahead<Fate>,
@@ -124,13 +127,16 @@ pub(super) fn run(
     let mut core = Core::new(site, ports.links(), kept, clock.now());
     core.set_names(zone);
     let upkeep = Upkeep::new(&store);
+    let ports_to_answer = Arc::new(ArcSwap::from(Arc::clone(&ports)));
     let writer = {
-        let (ports, journal, names) = (Arc::clone(&ports), Arc::clone(&journal), names.clone());
-        Writer::spawn(store, move |batch| finish(batch, &ports, &journal, &mailbox, &names))
+        let ports = Arc::clone(&ports_to_answer);
+        let (journal, names) = (Arc::clone(&journal), names.clone());
+        Writer::spawn(store, move |batch| finish(batch, &ports.load(), &journal, &mailbox, &names))
     };
     let mut worker = Worker {
         core,
-        ports: Arc::clone(&ports),
+        ports,
+        ports_to_answer,
         journal,
         writer,
         ahead: Ahead::default(),
@@ -147,7 +153,7 @@ pub(super) fn run(
     };
     let mut batch = RecvBatch::new();
     worker.probe();
-    while worker.serve(&poller, &mail, &mut batch) == Ended::Reloaded {}
+    while worker.serve(&poller, &mail, &mut batch) == Ended::Changed {}
     worker.tell_outcomes(true);
     worker.writer.close();
 }
@@ -155,7 +161,7 @@ pub(super) fn run(
 /// Why the worker serves no longer with the sockets it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
-    Reloaded,
+    Changed,
     Stopped,
 }
 
@@ -184,9 +190,10 @@ impl Worker {
             }
             send(&self.ports, &self.journal, &mut self.outbox);
             self.probe();
-            self.tick();
+            let is_renewed = self.tick() && self.renew();
             self.rewrite();
             match ended {
+                None if is_renewed => return Ended::Changed,
                 None => {}
                 Some(ended) => return ended,
             }
@@ -277,7 +284,7 @@ impl Worker {
                     let is_reloaded = reloaded.is_ok();
                     let _ = answer.send(reloaded);
                     if is_reloaded {
-                        return Some(Ended::Reloaded);
+                        return Some(Ended::Changed);
                     }
                 }
                 Ok(Mail::Stop) | Err(TryRecvError::Disconnected) => return Some(Ended::Stopped),
@@ -297,11 +304,34 @@ impl Worker {
         Ok(())
     }
 
-    /// Sweeps what has run out, once a second however busy the wire is.
-    fn tick(&mut self) {
+    /// Takes new sockets on interfaces that were deleted and are there again; false when there is nothing new.
+    fn renew(&mut self) -> bool {
+        let lost: Vec<_> = self.ports.lost().into_iter().map(str::to_owned).collect();
+        let mut is_renewed = false;
+        for interface in lost {
+            match self.ports.renewed(&interface) {
+                Ok(Some(ports)) => {
+                    self.ports = Arc::new(ports);
+                    is_renewed = true;
+                    info!(%interface, "an interface is there again: DHCP goes on there");
+                }
+                Ok(None) => {}
+                Err(error) => error!(%interface, %error, "an interface is there again"),
+            }
+        }
+        if is_renewed {
+            self.ports_to_answer.store(Arc::clone(&self.ports));
+            let site = self.core.site();
+            self.prober = Arc::new(Prober::open(&self.ports, &self.ports.links_in(site), site));
+        }
+        is_renewed
+    }
+
+    /// Sweeps what has run out, once a second however busy the wire is; true when it was time for it.
+    fn tick(&mut self) -> bool {
         let now = self.clock.now();
         if now.since(self.ticked) < TICK {
-            return;
+            return false;
         }
         self.ticked = now;
         self.core.tick(now);
@@ -321,6 +351,7 @@ impl Worker {
             self.tell_outcomes(set.is_some());
         }
         self.upkeep.look(&self.ports);
+        true
     }
 
     fn message(&mut self, message: Message, decide: Decide) {
