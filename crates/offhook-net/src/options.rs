@@ -54,18 +54,8 @@ pub fn never_fragment(socket: &std::net::UdpSocket) -> io::Result<()> {
             (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
         }
     };
-    // SAFETY: the option is an int, `value` is one for the whole call, and its size is passed along.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
+    // SAFETY: both options are ints.
+    unsafe { set(socket, level, name, &value) }
 }
 
 /// Takes frames addressed to any MAC, not only the interface's, as long as the socket lives.
@@ -76,31 +66,35 @@ pub(crate) fn promiscuous(socket: &impl AsFd, interface: &Interface) -> io::Resu
         mr_alen: 0,
         mr_address: [0; 8],
     };
-    // SAFETY: `request` is a valid packet_mreq for the whole call and its size is passed along.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_ADD_MEMBERSHIP,
-            (&raw const request).cast(),
-            size_of_val(&request) as libc::socklen_t,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
+    // SAFETY: the option is a packet_mreq.
+    unsafe { set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request) }
 }
 
 /// Takes nothing that this host sends, and costs what it sends nothing. Linux 4.20.
 pub(crate) fn ignore_outgoing(socket: &impl AsFd) -> io::Result<()> {
     let value: libc::c_int = 1;
-    // SAFETY: the option is an int, `value` is one for the whole call, and its size is passed along.
+    // SAFETY: the option is an int.
+    unsafe { set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &value) }
+}
+
+/// Sets an option of a socket.
+///
+/// # Safety
+/// `value` must be of the type that the kernel takes for this option.
+unsafe fn set<T: Copy>(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    // SAFETY: `value` is a T for the whole call, its size is passed along, and the caller says that a T is right.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_IGNORE_OUTGOING,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
+            level,
+            name,
+            (&raw const *value).cast(),
+            size_of::<T>() as libc::socklen_t,
         )
     };
     Errno::result(result)?;
