@@ -24,6 +24,15 @@ struct Lost {
     told: Vec<String>,
     /// Looks since then.
     looks: u32,
+    /// Those that are back and why they are of no use yet, and for how many more failures that is not told again.
+    useless: Vec<Useless>,
+}
+
+#[derive(Debug)]
+struct Useless {
+    interface: String,
+    error: String,
+    quiet: u32,
 }
 
 impl Upkeep {
@@ -50,11 +59,40 @@ impl Upkeep {
         }
         self.trouble = trouble;
     }
+
+    /// An interface is there again, and its sockets cannot be had; that is tried again once a second.
+    pub(super) fn cannot_renew(&mut self, interface: &str, error: String) {
+        if self.lost.is_news(interface, &error) {
+            error!(
+                interface,
+                error,
+                "an interface is there again, but DHCP cannot listen on it: no phone on it gets a lease; tried again \
+                 every second"
+            );
+        }
+    }
 }
 
 impl Lost {
+    /// Whether this failure is to be told: another than before, or one that has lasted.
+    fn is_news(&mut self, interface: &str, error: &str) -> bool {
+        let before = self.useless.iter_mut().find(|before| before.interface == interface);
+        if let Some(before) = before
+            && before.error == error
+            && before.quiet > 0
+        {
+            before.quiet -= 1;
+            return false;
+        }
+        self.useless.retain(|before| before.interface != interface);
+        let (interface, error) = (interface.to_owned(), error.to_owned());
+        self.useless.push(Useless { interface, error, quiet: AGAIN - 1 });
+        true
+    }
+
     fn look(&mut self, ports: &Ports) {
         let lost = ports.lost();
+        self.useless.retain(|useless| lost.contains(&&*useless.interface));
         self.looks += 1;
         if lost == self.told && (lost.is_empty() || self.looks < AGAIN) {
             return;
@@ -68,5 +106,23 @@ impl Lost {
             );
         }
         self.told = lost.into_iter().map(str::to_owned).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_stays_useless_is_told_once_a_minute_and_for_every_other_cause() {
+        let mut lost = Lost::default();
+        let told = |lost: &mut Lost, interface: &str, error: &str, times: u32| {
+            (0..times).filter(|_| lost.is_news(interface, error)).count()
+        };
+        assert_eq!(told(&mut lost, "voice0", "in use", AGAIN), 1);
+        assert_eq!(told(&mut lost, "voice0", "in use", AGAIN), 1);
+        assert_eq!(told(&mut lost, "native0", "in use", 10), 1, "another interface");
+        assert_eq!(told(&mut lost, "voice0", "not permitted", 10), 1, "another cause");
+        assert_eq!(told(&mut lost, "native0", "in use", 10), 0);
     }
 }

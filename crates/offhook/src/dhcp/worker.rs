@@ -316,7 +316,7 @@ impl Worker {
                     info!(%interface, "an interface is there again: DHCP goes on there");
                 }
                 Ok(None) => {}
-                Err(error) => error!(%interface, %error, "an interface is there again"),
+                Err(error) => self.upkeep.cannot_renew(&interface, error.to_string()),
             }
         }
         if is_renewed {
