@@ -213,8 +213,10 @@ pub fn encode(
 /// no piece.
 fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece>> {
     let [file_is_free, sname_is_free] = is_free;
+    // Relays look for the message type among the options alone, and take no other message for DHCP.
+    let message_type = fields.first().map_or(0, Field::cost);
     let mut room = [
-        room.saturating_sub(OVERLOAD_COST),
+        room.saturating_sub(OVERLOAD_COST).max(message_type),
         if file_is_free { FILE.len() - 1 } else { 0 },
         if sname_is_free { SNAME.len() - 1 } else { 0 },
     ];
@@ -278,6 +280,15 @@ fn fit(
     for at in uncut {
         let (field, place) = fields.get(at).zip(places.get_mut(at)).ok_or(at)?;
         let len = field.value.as_slice().len();
+        let cost = field.cost();
+        // An address or a time in pieces is more than some clients put together.
+        if let Some((part, room)) =
+            PARTS.into_iter().zip(&mut room).find(|(_, room)| cost <= **room)
+        {
+            *room -= cost;
+            place.push((part, 0..len));
+            continue;
+        }
         let mut from = 0;
         for (part, room) in PARTS.into_iter().zip(&mut room) {
             while from < len && *room > 2 {

@@ -273,6 +273,35 @@ fn what_makes_a_reply_a_reply_stays_outside_of_file_and_sname() {
 }
 
 #[test]
+fn a_long_option_of_the_relay_displaces_no_message_type_and_cuts_no_address() {
+    for len in 200..600 {
+        let relay = vec![6; len];
+        let fields = [
+            field(53, &[5], Rank::Protocol),
+            field(54, &[1; 4], Rank::Protocol),
+            field(51, &[2; 4], Rank::Protocol),
+            field(58, &[3; 4], Rank::Protocol),
+            field(59, &[4; 4], Rank::Protocol),
+            field(1, &[255; 4], Rank::Always),
+            field(61, &[9; 7], Rank::Protocol),
+        ];
+        let encoded = encode(&head(b""), &fields, Some(&relay), 548);
+        assert_eq!(encoded.bytes[240..243], [53, 1, 5], "{len}");
+        assert_eq!(encoded.dropped, [], "{len}");
+        let whole = |code, value: &[u8]| {
+            let option = [&[code, value.len() as u8], value].concat();
+            encoded.bytes.windows(option.len()).any(|bytes| bytes == option)
+        };
+        for field in fields {
+            assert!(whole(field.code, field.value.as_slice()), "{} beside {len}", field.code);
+        }
+        // Beside the relay's option, there is room for the header, what is not in `file`, and the end.
+        let least = 240 + 3 + 3 + len + 2 * len.div_ceil(255) + 1;
+        assert!(encoded.bytes.len() <= least.max(548), "{len}: {}", encoded.bytes.len());
+    }
+}
+
+#[test]
 fn the_least_important_option_is_left_off_first() {
     let long = [7; 200];
     let fields = [
