@@ -179,13 +179,15 @@ impl Plan {
 
     /// What a client gets: what it asked for in its order, then what it gets unasked; everything when it sends no
     /// option 55. The mask comes before the router (RFC 2132, 3.5), and classless routes, where
-    /// asked for, instead of it (RFC 3442).
+    /// asked for, instead of it and of static routes (RFC 3442).
     pub fn select<'a>(&'a self, asked: Option<&[u8]>, fields: &mut Vec<Field<'a>>) {
         let mut done = [false; 256];
         let routed = asked.is_some_and(|codes| codes.contains(&code::CLASSLESS_ROUTES))
             && self.rule(code::CLASSLESS_ROUTES).is_some();
-        if let Some(router) = done.get_mut(usize::from(code::ROUTERS)) {
-            *router = routed;
+        for replaced in [code::ROUTERS, code::STATIC_ROUTES] {
+            if let Some(done) = done.get_mut(usize::from(replaced)) {
+                *done = routed;
+            }
         }
         let mut push = |rule: &'a OptionRule| {
             let Some(done) = done.get_mut(usize::from(rule.code)) else { return };

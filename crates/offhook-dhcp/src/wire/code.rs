@@ -12,6 +12,8 @@ pub const DNS_SERVERS: u8 = 6;
 pub const HOST_NAME: u8 = 12;
 /// Domain name.
 pub const DOMAIN_NAME: u8 = 15;
+/// Routes of whole classes of networks.
+pub const STATIC_ROUTES: u8 = 33;
 /// Address the client asks for.
 pub const REQUESTED_ADDRESS: u8 = 50;
 /// Lease time, seconds.

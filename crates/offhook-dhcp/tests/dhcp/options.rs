@@ -117,14 +117,17 @@ fn option_57_bounds_a_reply_and_576_is_its_least() {
 }
 
 #[test]
-fn classless_routes_stand_in_for_the_router_where_they_are_asked_for() {
+fn classless_routes_stand_in_for_the_router_and_static_routes_where_they_are_asked_for() {
     let mut lab = site();
     lab.options.push(rule(121, b"\0\x0a\xfa\x01\x01", Send::IfRequested));
+    lab.options.push(rule(33, b"\x0a\0\0\0\x0a\xfa\x01\x01", Send::IfRequested));
     let mut server = Server::new(lab);
     let mut codes =
         |list: &[u8]| server.reply(ON_VOICE, &Message::discover(mac(1)).asking(list)).codes();
     assert_eq!(codes(&[1, 3, 121, 6]), [53, 54, 51, 58, 59, 1, 121, 6]);
+    assert_eq!(codes(&[33, 121, 6]), [53, 54, 51, 58, 59, 121, 6]);
     assert_eq!(codes(&[3, 1, 6]), [53, 54, 51, 58, 59, 1, 3, 6]);
+    assert_eq!(codes(&[33, 3, 6]), [53, 54, 51, 58, 59, 33, 3, 6]);
 }
 
 #[test]
