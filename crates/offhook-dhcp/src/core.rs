@@ -140,6 +140,11 @@ impl Setup {
         hosts.chain(pairs).any(|taken| taken.as_str().eq_ignore_ascii_case(&name))
     }
 
+    /// The addresses of this machine.
+    fn ours(&self) -> Vec<Ipv4Addr> {
+        self.links.iter().map(|link| link.address).collect()
+    }
+
     /// Whether the address is one of ours.
     pub(crate) fn is_ours(&self, address: Ipv4Addr) -> bool {
         self.links.iter().any(|link| link.address == address)
@@ -170,7 +175,7 @@ impl Core {
     /// [`crate::beginning`] says it is, and from there on what has elapsed since: it is not set when the wall clock is.
     pub fn new(site: Arc<Site>, links: Vec<Link>, leases: Vec<Lease>, now: Time) -> Self {
         let setup = Setup::new(site, links, None);
-        let table = Table::new(&setup.site, &setup.subnets, leases, now);
+        let table = Table::new(&setup.site, &setup.subnets, &setup.ours(), leases, now);
         let limits = Limits::new(&setup.site.dhcp);
         let probes = Probes::new(&setup.site, &setup.links);
         Self { setup, table, limits, probes }
@@ -312,7 +317,7 @@ impl Core {
     /// the configuration before.
     pub fn set_site(&mut self, site: Arc<Site>, links: Vec<Link>, _now: Time) {
         self.setup = Setup::new(site, links, self.setup.names.take());
-        self.table.set_site(&self.setup.site, &self.setup.subnets);
+        self.table.set_site(&self.setup.site, &self.setup.subnets, &self.setup.ours());
         self.limits.set(&self.setup.site.dhcp);
         self.probes = Probes::new(&self.setup.site, &self.setup.links);
     }

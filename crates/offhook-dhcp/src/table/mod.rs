@@ -110,11 +110,18 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Takes over leases from the store, whose times are `now`'s as far as they can be right.
+    /// Takes over leases from the store, whose times are `now`'s as far as they can be right. `ours` are the addresses
+    /// of this machine, which are nobody else's to have.
     ///
     /// Should one client hold several addresses in one scope, the latest counts and the others are forgotten, on disk
     /// too: the clock that dated them may be found to have been wrong, and then it is not to be seen which one was first.
-    pub(crate) fn new(site: &Site, subnets: &Subnets, mut leases: Vec<Lease>, now: Time) -> Self {
+    pub(crate) fn new(
+        site: &Site,
+        subnets: &Subnets,
+        ours: &[Ipv4Addr],
+        mut leases: Vec<Lease>,
+        now: Time,
+    ) -> Self {
         // What was given back when something else was granted is not what counts.
         leases.sort_unstable_by_key(|lease| {
             (lease.since, lease.state == LeaseState::Bound, lease.address)
@@ -142,16 +149,17 @@ impl Table {
             table.supersede(&entry);
             table.insert(entry);
         }
-        table.set_scopes(site.scopes.iter().map(|scope| Pools::new(site, scope)).collect());
+        table.set_scopes(site.scopes.iter().map(|scope| Pools::new(site, scope, ours)).collect());
         table
     }
 
     /// Takes over a new configuration. Leases stay, offers are forgotten: their clients are served by the REQUEST
     /// all the same.
-    pub(crate) fn set_site(&mut self, site: &Site, subnets: &Subnets) {
+    pub(crate) fn set_site(&mut self, site: &Site, subnets: &Subnets, ours: &[Ipv4Addr]) {
         self.decline_hold = site.dhcp.decline_hold;
         self.offers.set_hold(site.dhcp.offer_hold);
-        let scopes: Vec<_> = site.scopes.iter().map(|scope| Pools::new(site, scope)).collect();
+        let scopes: Vec<_> =
+            site.scopes.iter().map(|scope| Pools::new(site, scope, ours)).collect();
         let unmoved = scopes.len() == self.scopes.len()
             && scopes.iter().zip(&self.scopes).all(|(new, old)| new.same_rules(old))
             && self.hop.same_rules(&Hop::new(site))

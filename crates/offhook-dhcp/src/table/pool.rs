@@ -92,6 +92,7 @@ impl Pool {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pools {
     pools: Vec<Pool>,
+    /// What is never given out: as stated, and what this machine has itself.
     excluded: HashSet<Ipv4Addr>,
     /// Addresses kept for a phone, in or outside of the pools, and the index of that phone.
     reserved: HashMap<Ipv4Addr, usize>,
@@ -100,15 +101,16 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    pub(crate) fn new(site: &Site, scope: &Scope) -> Self {
+    /// The pools of a scope, but for what is in use here: `ours`.
+    pub(crate) fn new(site: &Site, scope: &Scope, ours: &[Ipv4Addr]) -> Self {
         let reserved: HashMap<_, _> = site
             .phones
             .iter()
             .enumerate()
             .filter_map(|(at, phone)| phone.address.map(|address| (address, at)))
-            .filter(|(address, _)| scope.subnet.contains(*address))
+            .filter(|(address, _)| scope.subnet.contains(*address) && !ours.contains(address))
             .collect();
-        let excluded: HashSet<_> = scope.excluded.iter().copied().collect();
+        let excluded: HashSet<_> = scope.excluded.iter().chain(ours).copied().collect();
         let pools = scope.pools.iter().map(|pool| {
             let kept = reserved.keys().filter(|address| !excluded.contains(*address));
             let gone = kept.chain(&excluded).filter(|address| pool.range.contains(**address));

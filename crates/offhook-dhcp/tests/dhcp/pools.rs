@@ -89,6 +89,36 @@ fn an_expired_phones_address_is_reused_within_its_pool() {
     assert_eq!(server.lease(ON_VOICE, &phone_405(3)).yiaddr(), first);
 }
 
+#[test]
+fn an_address_of_this_machine_is_nobody_elses_even_in_a_pool_or_kept_for_a_phone() {
+    let ours = VOICE_ADDRESS.octets();
+    let neighbours = [ours[3] - 1, ours[3] + 1];
+    let [first, last] = neighbours.map(|last| format!("10.250.1.{last}"));
+    let mut lab = site();
+    lab.scopes[0].pools = vec![pool(&format!("{first}-{last}"), &[])];
+    lab.scopes[0].reserved_share = 0;
+    lab.phones.push(phone(mac(7), Some("10.250.1.5"), Vec::new()));
+    let mut server = Server::new(lab);
+    for reloaded in [false, true] {
+        let wishing = Message::discover(mac(7)).with(50, ours);
+        assert_ne!(server.reply(ON_VOICE, &wishing).yiaddr(), VOICE_ADDRESS);
+        for client in [7, 8] {
+            let leased = server.lease(ON_VOICE, &Message::discover(mac(client)));
+            assert_ne!(leased.yiaddr(), VOICE_ADDRESS);
+        }
+        assert_eq!(server.send(ON_VOICE, &Message::discover(mac(9))), Err(NoReply::PoolFull));
+        for client in [7, 9] {
+            let request = Message::request(mac(client)).with(50, ours).with(54, ours);
+            assert_eq!(server.reply(ON_VOICE, &request).message_type(), 6);
+            let using = Message::request(mac(client)).using(VOICE_ADDRESS);
+            assert_eq!(server.reply(ON_VOICE, &using).message_type(), 6);
+        }
+        if !reloaded {
+            server.core.set_site(server.site.clone(), links(), server.now);
+        }
+    }
+}
+
 fn flood(server: &mut Server, count: u32) -> Vec<u8> {
     flood_as(server, count, |message| message)
 }

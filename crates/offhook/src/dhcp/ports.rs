@@ -12,7 +12,7 @@ use offhook_net::{
     ArpSocket, BindError, DhcpSocket, FrameSocket, Interface, Outgoing, Poller, UdpFrame, Waker,
     interfaces,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 /// The UDP port DHCP servers and relays listen on.
 const SERVER: u16 = 67;
@@ -223,6 +223,20 @@ impl Ports {
             let scope = port.link.scope.and_then(|id| site.scope(id));
             let scope = scope.map_or("-", |scope| scope.name.as_str());
             info!(interface = %port.interface.name, address = %port.link.address, scope, "listening for DHCP");
+        }
+        for port in &self.links {
+            let address = port.link.address;
+            let holds = |scope: &&Scope| {
+                let in_pool = scope.pools.iter().any(|pool| pool.range.contains(address));
+                in_pool && !scope.excluded.contains(&address)
+            };
+            for scope in site.scopes.iter().filter(holds) {
+                warn!(
+                    scope = scope.name, %address, interface = %port.interface.name,
+                    hint = "leave it out of the pool, or add it to `exclude`",
+                    "a pool holds an address of this machine: it is not leased"
+                );
+            }
         }
     }
 
