@@ -417,6 +417,12 @@ fn option_values_with_a_mistake_are_errors() {
         ("121 = { to = \"10.0.0.0/8\" }", "missing-key"),
         ("domainsearch = \"lab.voip\"\nngp-servers = \"10.0.0.1\"", "unknown-option"),
         ("time-offset = \"curent\"", "bad-time-offset"),
+        ("subnet-mask = \"255.0.255.0\"", "bad-address"),
+        ("interface-mtu = 67", "out-of-range"),
+        ("default-ip-ttl = 0", "out-of-range"),
+        ("default-tcp-ttl = 0", "out-of-range"),
+        ("max-dgram-reassembly = 575", "out-of-range"),
+        ("path-mtu-plateau-table = [68, 67]", "out-of-range"),
     ] {
         let text = format!("{LAB}\n[options]\n{line}\n");
         assert_eq!(codes(&text).first(), Some(&code), "{line}");

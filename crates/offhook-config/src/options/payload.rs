@@ -31,6 +31,14 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
             }
         },
         Kind::Address => match addresses(value, names)?.as_slice() {
+            [mask] if code == 1 && mask.to_bits().leading_ones() != mask.to_bits().count_ones() => {
+                value.bad(
+                    Code::BadAddress,
+                    format!("`{mask}` is not the mask of a subnet"),
+                    "write one as in \"255.255.255.0\", or leave the option out: it follows from `subnet`",
+                );
+                None
+            }
             [one] => Some(one.octets().to_vec()),
             _ => {
                 value.bad(
@@ -49,10 +57,17 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
             Some(octets(&all))
         }
         Kind::Bool => value.boolean().map(|value| vec![u8::from(value)]),
-        Kind::U8 => value.integer::<u8>(0, u8::MAX.into()).map(|n| vec![n]),
+        Kind::U8 => value.integer::<u8>(least(code), u8::MAX.into()).map(|n| vec![n]),
         Kind::U8List => numbers(value, 1),
-        Kind::U16 => value.integer::<u16>(0, u16::MAX.into()).map(|n| n.to_be_bytes().to_vec()),
-        Kind::U16List => numbers(value, 2),
+        Kind::U16 => {
+            let number = value.integer::<u16>(least(code), u16::MAX.into())?;
+            Some(number.to_be_bytes().to_vec())
+        }
+        Kind::U16List => {
+            let most = i128::from(u16::MAX);
+            let list = value.one_or_many(|item| item.integer::<u16>(least(code), most))?;
+            Some(complete(value, list)?.into_iter().flat_map(u16::to_be_bytes).collect())
+        }
         Kind::U32 => {
             let seconds = value.duration(0, u32::MAX.into())?.as_secs();
             Some(u32::try_from(seconds).ok()?.to_be_bytes().to_vec())
@@ -80,6 +95,16 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
         Kind::Bytes | Kind::Suboptions | Kind::VendorClasses | Kind::VendorOptions => {
             untyped(value)
         }
+    }
+}
+
+/// The least number that a client may be told (RFC 2132: 4.4, 4.5, 4.7, 5.1 and 7.1).
+fn least(code: u8) -> i128 {
+    match code {
+        22 => 576,
+        23 | 37 => 1,
+        25 | 26 => 68,
+        _ => 0,
     }
 }
 
