@@ -1,7 +1,10 @@
 //! SIGHUP: another configuration without a restart.
 
 use std::fs;
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, Server, Vlan};
 use crate::packet::*;
@@ -17,6 +20,36 @@ fn rewrite(lab: &Lab, server: &Server, change: impl FnOnce(String) -> String) {
 
 fn seconds(reply: &Reply) -> u32 {
     u32::from_be_bytes(reply.option(51).unwrap().try_into().unwrap())
+}
+
+/// Opening a million leases takes a second, in which whoever sends a SIGHUP does not know what it would end.
+#[test]
+fn a_hangup_while_the_program_starts_is_for_afterwards() {
+    let lab = Lab::new();
+    let before = fs::read_to_string(lab.config()).unwrap();
+    // It waits for what it reads until there is something.
+    fs::remove_file(lab.config()).unwrap();
+    nix::unistd::mkfifo(&lab.config(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let server = lab.start(&[]);
+    let nonblocking = nix::libc::O_NONBLOCK;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut pipe = loop {
+        match fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(lab.config()) {
+            Ok(pipe) => break pipe,
+            Err(error) => assert!(Instant::now() < deadline, "nobody reads: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    server.hang_up();
+    let after = before.replace("lease = \"8h\"", "lease = \"2h\"");
+    fs::remove_file(lab.config()).unwrap();
+    fs::write(lab.config(), after).unwrap();
+    pipe.write_all(before.as_bytes()).unwrap();
+    drop(pipe);
+    server.wait_for_log(&["configuration taken over"]);
+    let log = server.log();
+    assert!(log.find("serving") < log.find("configuration taken over"), "{log}");
+    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]

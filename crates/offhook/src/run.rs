@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use offhook_config::{Diagnostic, Loaded, Severity};
 use offhook_model::Site;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -28,15 +28,6 @@ const ZONE: Duration = Duration::from_secs(5);
 /// with 1 when something it needs cannot be had.
 pub(crate) fn main(args: &RunArgs) -> ExitCode {
     let _flush = log::start(args.log_format, args.log_level);
-    let Loaded { site, diagnostics } = offhook_config::load(&args.config.config);
-    if site.is_none() && args.log_format == LogFormat::Text {
-        // For whoever stands before the terminal: with the line, underlined.
-        eprint!("{}", diagnostics.render(std::io::stderr().is_terminal()));
-    } else {
-        diagnostics.iter().for_each(log_diagnostic);
-    }
-    let Some(site) = site else { return ExitCode::from(exit::CONFIG) };
-    let site = Arc::new(site);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -45,8 +36,25 @@ pub(crate) fn main(args: &RunArgs) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
+        // From now on SIGHUP ends nothing: one that comes while everything is opened is for afterwards.
+        let hangups = match signal(SignalKind::hangup()) {
+            Ok(hangups) => hangups,
+            Err(error) => {
+                error!(%error, "cannot wait for signals");
+                return ExitCode::FAILURE;
+            }
+        };
+        let Loaded { site, diagnostics } = offhook_config::load(&args.config.config);
+        if site.is_none() && args.log_format == LogFormat::Text {
+            // For whoever stands before the terminal: with the line, underlined.
+            eprint!("{}", diagnostics.render(std::io::stderr().is_terminal()));
+        } else {
+            diagnostics.iter().for_each(log_diagnostic);
+        }
+        let Some(site) = site else { return ExitCode::from(exit::CONFIG) };
+        let site = Arc::new(site);
         let Some(opened) = Opened::open(&site, args) else { return ExitCode::FAILURE };
-        opened.serve(site, &args.config.config).await
+        opened.serve(site, &args.config.config, hangups).await
     });
     // All that matters has ended. What still waits for a disk or a resolver elsewhere is not waited for.
     runtime.shutdown_timeout(LEFTOVERS);
@@ -92,15 +100,7 @@ impl Opened {
         Some(Self { dhcp, dns, tftp, store, leases, state, control })
     }
 
-    async fn serve(self, mut site: Arc<Site>, file: &Path) -> ExitCode {
-        // From now on it ends nothing.
-        let mut hangups = match signal(SignalKind::hangup()) {
-            Ok(hangups) => hangups,
-            Err(error) => {
-                error!(%error, "cannot wait for signals");
-                return ExitCode::FAILURE;
-            }
-        };
+    async fn serve(self, mut site: Arc<Site>, file: &Path, mut hangups: Signal) -> ExitCode {
         let (shutdown, told) = watch::channel(false);
         let (died, mut deaths) = mpsc::unbounded_channel();
         let kept = self.leases.len();
