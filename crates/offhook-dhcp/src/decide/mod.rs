@@ -170,19 +170,30 @@ pub(crate) fn decide(
         Ok(context) => context,
         Err(reason) => return silence(reason, trace),
     };
-    if let Some(scope) = named(request).and_then(|address| context.on_link(address))
-        && scope != context.scope
-    {
-        match prepare(setup, now, arrival, request, Some(scope), &mut trace) {
-            Ok(other) => context = other,
-            Err(reason) => return silence(reason, trace),
+    let chooses = request.message == MessageType::Discover && context.network.len() > 1;
+    if let Some(scope) = named(request).and_then(|address| context.on_link(address)) {
+        if scope != context.scope {
+            match prepare(setup, now, arrival, request, Some(scope), &mut trace) {
+                Ok(other) => context = other,
+                Err(reason) => return silence(reason, trace),
+            }
+        }
+    } else if !chooses && !context.is_served() {
+        // What names nothing on this link is answered by whichever scope of it serves the client.
+        let mut theirs = trace.clone();
+        let mut others = context.network.iter().filter_map(|scope| {
+            let other = prepare(setup, now, arrival, request, Some(*scope), &mut theirs).ok()?;
+            other.is_served().then_some(other)
+        });
+        if let Some(other) = others.next() {
+            context = other;
+            trace = theirs;
         }
     }
     on_known_port(&mut context, table, &mut trace);
     // What ends a lease is taken from whoever holds one: it may say less of itself than when it got it, and there is
     // no answer for another server's client to hear.
     let ends = matches!(request.message, MessageType::Release | MessageType::Decline);
-    let chooses = request.message == MessageType::Discover && context.network.len() > 1;
     if !ends && !chooses && !context.is_served() {
         return silence(NoReply::NotServed, trace);
     }

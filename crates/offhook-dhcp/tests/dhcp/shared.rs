@@ -125,6 +125,37 @@ fn a_scope_of_a_link_may_be_for_phones_only() {
 }
 
 #[test]
+fn who_belongs_in_another_scope_of_the_link_is_answered_about_addresses_of_none() {
+    let mut lab = campus();
+    lab.scopes[0].serve = Serve::Phones;
+    let foreign = ip("172.16.0.9");
+    let asks = |n: u8| {
+        [
+            Message::request(mac(n)).with(50, foreign.octets()),
+            Message::request(mac(n)).using(foreign),
+            Message::request(mac(n)).using(foreign).through(ip("10.250.1.1")),
+            Message::inform(mac(n), foreign),
+        ]
+    };
+    let mut server = Server::new(lab.clone());
+    for (ask, expected) in asks(1).iter().zip([6, 6, 6, 5]) {
+        let reply = server.reply(ON_VOICE, ask);
+        assert_eq!(reply.message_type(), expected);
+        // The router of the scope that serves it.
+        assert_eq!(reply.option(3).is_some(), expected == 5);
+        assert!(reply.option(3).is_none_or(|router| router == [10, 251, 0, 1]));
+    }
+    // An address of the scope that does not serve it is not its business.
+    let there = Message::request(mac(1)).with(50, ip("10.250.1.99").octets());
+    assert_eq!(server.send(ON_VOICE, &there), Err(NoReply::NotServed));
+    lab.scopes[2].serve = Serve::Phones;
+    let mut server = Server::new(lab);
+    for ask in asks(1) {
+        assert_eq!(server.send(ON_VOICE, &ask), Err(NoReply::NotServed));
+    }
+}
+
+#[test]
 fn scopes_of_one_interface_share_its_link() {
     let mut lab = campus();
     for scope in &mut lab.scopes {
