@@ -96,9 +96,9 @@ fn protocol(context: &Context<'_>, message: MessageType, fields: &mut Vec<Field<
     fields.push(Field { code: code::SERVER_ID, value: server, rank: Rank::Protocol });
 }
 
-/// The client identifier is echoed in every reply (RFC 6842).
+/// The client identifier is echoed in every reply as it came (RFC 6842), even one that is empty.
 fn client_id<'a>(context: &Context<'a>, fields: &mut Vec<Field<'a>>) {
-    if let Some(id) = context.request.client_id() {
+    if let Some(id) = context.request.option(code::CLIENT_ID) {
         let value = Value::Bytes(id);
         fields.push(Field { code: code::CLIENT_ID, value, rank: Rank::Protocol });
     }

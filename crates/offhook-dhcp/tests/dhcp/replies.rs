@@ -320,3 +320,15 @@ fn a_relay_selects_another_subnet_and_another_server_identifier() {
     let nowhere = Message::discover(mac(1)).with(82, b"\x05\x04\x09\x09\x09\x09");
     assert_eq!(server.send(ON_VOICE, &nowhere.through(ip("10.0.0.1"))), Err(NoReply::UnknownRelay));
 }
+
+#[test]
+fn an_identifier_of_no_bytes_is_echoed_as_it_came_and_identifies_nobody() {
+    let mut server = Server::lab();
+    let bare = server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let empty = server.lease(ON_VOICE, &Message::discover(mac(1)).with(61, b""));
+    assert_eq!((bare.option(61), empty.option(61)), (None, Some(&b""[..])));
+    assert_eq!(bare.yiaddr(), empty.yiaddr());
+    let elsewhere = Message::request(mac(1)).with(50, [172, 16, 0, 9]).with(61, b"");
+    let nak = server.reply(ON_VOICE, &elsewhere);
+    assert_eq!((nak.message_type(), nak.option(61)), (6, Some(&b""[..])));
+}

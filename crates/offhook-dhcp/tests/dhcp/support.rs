@@ -247,6 +247,9 @@ impl Message {
         bytes[28..34].copy_from_slice(&self.mac.0);
         bytes[236..240].copy_from_slice(&[99, 130, 83, 99]);
         for (code, value) in &self.options {
+            if value.is_empty() {
+                bytes.extend_from_slice(&[*code, 0]);
+            }
             for piece in value.chunks(255) {
                 bytes.extend_from_slice(&[*code, piece.len() as u8]);
                 bytes.extend_from_slice(piece);
