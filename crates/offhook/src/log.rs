@@ -127,28 +127,60 @@ impl Drop for Flush {
 #[derive(Debug)]
 pub(crate) struct Throttle {
     per_second: u32,
+    /// Events that may come at once, after a time with fewer.
+    burst: u32,
+    /// Those of them that still may.
+    left: u32,
+    /// Since when.
     window: Instant,
-    passed: u32,
     suppressed: u64,
 }
 
 impl Throttle {
     /// At most `per_second` events in any one second.
     pub(crate) fn new(per_second: u32) -> Self {
-        Self { per_second, window: Instant::now(), passed: 0, suppressed: 0 }
+        Self::with_burst(per_second, per_second)
+    }
+
+    /// At most `per_second` events a second in the long run, and `burst` of them at once.
+    pub(crate) fn with_burst(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst, left: burst, window: Instant::now(), suppressed: 0 }
     }
 
     /// `Some(n)` when an event may be logged now, after `n` that were not.
     pub(crate) fn pass(&mut self) -> Option<u64> {
-        if self.window.elapsed() >= Duration::from_secs(1) {
+        let seconds = self.window.elapsed().as_secs();
+        if seconds > 0 {
             self.window = Instant::now();
-            self.passed = 0;
+            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            let more = self.per_second.saturating_mul(seconds);
+            self.left = self.left.saturating_add(more).min(self.burst);
         }
-        if self.passed >= self.per_second {
+        let Some(left) = self.left.checked_sub(1) else {
             self.suppressed += 1;
             return None;
-        }
-        self.passed += 1;
+        };
+        self.left = left;
         Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttle_passes_a_burst_and_then_its_rate_and_says_what_it_left_out() {
+        let mut throttle = Throttle::with_burst(2, 5);
+        let passed = |throttle: &mut Throttle| {
+            std::iter::repeat_with(|| throttle.pass()).take(10).flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(passed(&mut throttle), [0; 5]);
+        throttle.window -= Duration::from_secs(1);
+        assert_eq!(passed(&mut throttle), [5, 0]);
+        throttle.window -= Duration::from_secs(2);
+        assert_eq!(passed(&mut throttle), [8, 0, 0, 0]);
+        throttle.window -= Duration::from_secs(3600);
+        assert_eq!(passed(&mut throttle), [6, 0, 0, 0, 0]);
     }
 }

@@ -18,8 +18,12 @@ use crate::log::Throttle;
 
 /// Lines a second for what anybody on the wire can cause at will.
 const STRANGERS: u32 = 20;
-/// Lines a second for offers and what else costs the asker nothing. An ACK is told always: each is a lease.
+/// Lines a second for offers and what else costs the asker nothing.
 const OFFERS: u32 = 200;
+/// Lines a second for leases that were granted, given back or declined, and how many at once: all of an office that
+/// boots, but not all of what somebody can make of an address by taking it and giving it back without end.
+const LEASES: u32 = 200;
+const LEASES_AT_ONCE: u32 = 20_000;
 /// Lines a second for what is wrong with this machine.
 const TROUBLE: u32 = 1;
 
@@ -41,6 +45,7 @@ pub(super) struct Journal {
     site: ArcSwap<Site>,
     counters: Arc<Counters>,
     offers: Mutex<Throttle>,
+    leases: Mutex<Throttle>,
     refusals: Mutex<Throttle>,
     silence: Mutex<Throttle>,
     malformed: Mutex<Throttle>,
@@ -54,6 +59,7 @@ impl Journal {
             site: ArcSwap::new(site),
             counters,
             offers: throttle(OFFERS),
+            leases: Mutex::new(Throttle::with_burst(LEASES, LEASES_AT_ONCE)),
             refusals: throttle(STRANGERS),
             silence: throttle(STRANGERS),
             malformed: throttle(STRANGERS),
@@ -79,16 +85,13 @@ impl Journal {
             return;
         }
         let throttle = match (reply.message, trace.message) {
-            (MessageType::Nak, _) => Some(&self.refusals),
-            (MessageType::Offer, _) | (_, Some(MessageType::Inform)) => Some(&self.offers),
-            _ => None,
+            (MessageType::Nak, _) => &self.refusals,
+            (MessageType::Offer, _) | (_, Some(MessageType::Inform)) => &self.offers,
+            _ => &self.leases,
         };
+        let Some(unsaid) = pass(throttle) else { return };
         // Only where lines were left out does a line say how many.
-        let unsaid = match throttle.map(pass) {
-            Some(None) => return,
-            Some(Some(unsaid)) => Some(unsaid).filter(|unsaid| *unsaid > 0),
-            None => None,
-        };
+        let unsaid = some(unsaid);
         let site = self.site.load();
         let client = client(&site, trace);
         if !trace.dropped.is_empty() {
@@ -114,14 +117,16 @@ impl Journal {
             Some(MessageType::Decline) => Count::Decline,
             _ => Count::Release,
         });
+        let Some(unsaid) = pass(&self.leases) else { return };
+        let unsaid = some(unsaid);
         match trace.message {
             Some(MessageType::Decline) => warn!(
                 mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, interface,
-                reason = "somebody else uses the address: it is withheld", "decline"
+                reason = "somebody else uses the address: it is withheld", unsaid, "decline"
             ),
             _ => info!(
                 mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, interface,
-                "release"
+                unsaid, "release"
             ),
         }
     }
@@ -257,4 +262,8 @@ impl<T: Display> Display for Known<T> {
 
 fn pass(throttle: &Mutex<Throttle>) -> Option<u64> {
     throttle.lock().unwrap_or_else(PoisonError::into_inner).pass()
+}
+
+fn some(unsaid: u64) -> Option<u64> {
+    Some(unsaid).filter(|unsaid| *unsaid > 0)
 }
