@@ -374,6 +374,14 @@ fn class(
         .filter(|(_, rules)| !rules.is_empty())
         .map(|(index, rules)| (ScopeId(index as u16), merged(rules, &[])))
         .collect();
+    let mut options = merged(everywhere, &class.options);
+    for rule in &mut options {
+        if rule.send == Send::IfRequested
+            && class.always.as_ref().is_some_and(|always| always.contains(rule.code))
+        {
+            rule.send = Send::Always;
+        }
+    }
     let name = class.name.value().cloned().unwrap_or_default();
     Class {
         label: class.label.clone().unwrap_or_else(|| name.clone()),
@@ -384,7 +392,7 @@ fn class(
         lease: class.lease.lease.value().copied(),
         times: class.lease.times(),
         trailing_nul: class.trailing_nul.unwrap_or(false),
-        options: merged(everywhere, &class.options),
+        options,
         scope_options: by_scope,
         boot_header: class.boot_header.unwrap_or(false),
         boot: class.boot.clone(),

@@ -170,6 +170,27 @@ fn every_family_of_the_guides_table_gets_its_options() {
 }
 
 #[test]
+fn a_class_may_get_always_whatever_the_site_the_scope_or_itself_states() {
+    let site = lab_and(
+        "options = { swap-server = \"10.0.0.9\" }\n\
+         [options]\nmerit-dump = \"core\"\nroot-path = \"/\"\n\
+         [[class]]\nname = \"door\"\nvendor_class = \"door\"\n\
+         always = [\"merit-dump\", 16, 100, 40, 17]\n\
+         options = { nis-domain = \"n\", root-path = { send = \"never\" } }\n",
+    );
+    let class = class(&site, "door");
+    assert_eq!(rule(&class.options, 40), Some((&b"n"[..], Send::Always)));
+    assert_eq!(rule(&class.options, 17), Some((&b""[..], Send::Never)));
+    for (scope, swap) in [(VOICE, None), (NATIVE, Some((&[10, 0, 0, 9][..], Send::Always)))] {
+        let rules = in_scope(class, scope);
+        assert_eq!(rule(rules, 14), Some((&b"core"[..], Send::Always)));
+        assert_eq!(rule(rules, 16), swap);
+        assert!(rule(rules, 100).is_some_and(|(_, send)| send == Send::Always));
+        assert_eq!(rule(rules, 17), None);
+    }
+}
+
+#[test]
 fn audiocodes_of_unknown_model_get_no_firmware_file() {
     let site = lab();
     let class = class(&site, "AudioCodes");

@@ -1,4 +1,4 @@
-//! Options at the wrong level: 4 with 42, 132 in a voice scope, vendors' codes for all.
+//! Options at the wrong level: 4 with 42, 132 in a voice scope, vendors' codes for all, and what is stated nowhere.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,7 @@ use offhook_model::{Send, registry};
 use super::Context;
 use crate::Code;
 use crate::options::Explicit;
+use crate::read::class::STANDARD;
 use crate::report::{Problem, Span};
 
 pub(super) fn check(context: &Context<'_>) {
@@ -20,6 +21,37 @@ pub(super) fn check(context: &Context<'_>) {
         }
     }
     vlan_in_voice_scope(context);
+    always(context);
+}
+
+/// What a class is to get in every reply is to be there.
+fn always(context: &Context<'_>) {
+    let facts = context.facts;
+    if facts.sections_lost || facts.scopes_bad {
+        return;
+    }
+    for class in &facts.classes {
+        let levels = facts.scopes.iter().map(|scope| &scope.options);
+        let levels = levels.chain([&facts.options, &class.options]);
+        let stated: BTreeSet<u8> = levels.flatten().map(|option| option.rule.code).collect();
+        for code in class.always.iter().flat_map(|codes| &codes.codes) {
+            if STANDARD.contains(&code.value) || stated.contains(&code.value) {
+                continue;
+            }
+            context.report.push(
+                Problem::error(
+                    Code::NotDerivable,
+                    &code.span,
+                    format!(
+                        "option {} is stated neither by the site nor by a scope or this class",
+                        code.value
+                    ),
+                )
+                .label("nothing to send")
+                .hint("set it in `options`, of the class, a scope or the site"),
+            );
+        }
+    }
 }
 
 /// Levels of options that one client may get together, least specific first.

@@ -53,8 +53,8 @@ impl Codes {
 
 /// What a class can be told to give: everything that follows from other facts.
 pub(crate) const DERIVABLE: [u8; 5] = [43, 66, 67, 132, 160];
-/// What a class can be told to send always: facts of the site and the scope.
-pub(crate) const STANDARD: [u8; 9] = [1, 2, 3, 4, 6, 15, 28, 42, 43];
+/// What there may be to send always though no `options` state it: facts of the site and the scope.
+pub(crate) const STANDARD: [u8; 11] = [1, 2, 3, 4, 6, 15, 28, 42, 43, 100, 101];
 
 impl ClassFacts {
     pub(crate) fn read(table: &Table<'_>, names: &Names, catalogue: &[ClassFacts]) -> Self {
@@ -108,7 +108,7 @@ impl ClassFacts {
                 .map(|file| (file.clone(), table.report.origin(&file.span))),
             gives: codes("gives", &DERIVABLE),
             withholds: codes("withholds", &[]),
-            always: codes("always", &STANDARD),
+            always: codes("always", &[]),
             boot_header: table.field("boot_header", Value::boolean).into_value(),
             boot: super::boot::read(table, names),
             condition: condition.into_value(),

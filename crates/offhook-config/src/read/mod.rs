@@ -2,7 +2,7 @@
 
 mod access;
 mod boot;
-mod class;
+pub(crate) mod class;
 mod condition;
 mod dhcp;
 mod dns_cache;
