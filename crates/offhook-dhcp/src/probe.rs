@@ -3,9 +3,9 @@
 //! Waiting for an answer that mostly does not come would make every first OFFER late. So addresses are probed ahead of
 //! time: of each pool, those that come next are kept probed, a few of them a second, and an OFFER takes one at once. A
 //! client that gets one that is not known to be free (just after a start, or because it asked for it) waits for the
-//! result, and nobody waits with it. In a boot storm that would be everybody: there, after the first few, the probe
-//! leaves beside the OFFER, and what it finds counts if it is in before the REQUEST. More than a network should have to
-//! hear is not probed at all; phones look for themselves, and decline.
+//! result, and nobody waits with it. In a boot storm that would be everybody: there, after the first few, an OFFER waits
+//! for as long only as a machine near by takes to answer, and what comes later counts if it is in before the REQUEST.
+//! More than a network should have to hear is not probed at all; phones look for themselves, and decline.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -27,6 +27,9 @@ const MEMORY: usize = 8192;
 const PROBES: (u64, u64) = (20, 64 * 20);
 /// Milliseconds from one OFFER that waits for its probe to the next, and the most that may be saved up.
 const WAITS: (u64, u64) = (1000, 4 * 1000);
+
+/// How long an OFFER waits that may not wait for the whole time: who uses its address mostly has answered by then.
+const GLANCE: Duration = Duration::from_millis(8);
 
 /// A question to the network: does anybody have this address?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +143,7 @@ impl Probes {
             self.waits.spend(now, KNOWN, WAITS.1);
             return None;
         }
-        self.waits.take(now, WAITS).then_some(known_at)
+        Some(if self.waits.take(now, WAITS) { known_at } else { known_at.min(now + GLANCE) })
     }
 
     /// When it is known whether an address is free, if it is not known already, and as far as may be asked. An ACK

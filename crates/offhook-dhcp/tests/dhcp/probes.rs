@@ -97,24 +97,28 @@ fn an_answer_that_comes_before_the_request_refuses_it_and_the_next_offer_is_anot
 }
 
 #[test]
-fn in_a_storm_hardly_anybody_waits_and_few_probes_are_sent() {
+fn in_a_storm_hardly_anybody_waits_for_long_and_few_probes_are_sent() {
     let mut server = Server::new(probing());
-    let mut held = 0;
-    for n in 0..130 {
-        held +=
-            usize::from(server.decide(ON_VOICE, &Message::discover(mac(n)).bytes()).hold.is_some());
-    }
-    assert_eq!(held, 4);
+    let holds = (0..130).filter_map(|n| {
+        let discover = Message::discover(mac(n)).bytes();
+        Some(server.decide(ON_VOICE, &discover).hold?.since(server.now).as_millis())
+    });
+    let mut holds: Vec<_> = holds.collect();
+    holds.sort_unstable();
+    // Whose address is asked about waits for those who answer at once.
+    assert_eq!(holds, [vec![8; 60], vec![100; 4]].concat());
     assert_eq!(server.probed().len(), 64);
 }
 
 #[test]
-fn a_storm_that_has_used_up_what_was_probed_makes_nobody_wait() {
+fn a_storm_that_has_used_up_what_was_probed_makes_nobody_wait_for_long() {
     let mut server = Server::new(probing());
     assert_eq!(server.probed().len(), 32);
     server.wait_millis(100);
     for n in 0..100 {
-        assert_eq!(server.decide(ON_VOICE, &Message::discover(mac(n)).bytes()).hold, None, "{n}");
+        let hold = server.decide(ON_VOICE, &Message::discover(mac(n)).bytes()).hold;
+        let moment = server.now + Duration::from_millis(8);
+        assert!(hold.is_none_or(|until| n >= 32 && until == moment), "{n}: {hold:?}");
     }
     // Four seconds later it is over.
     server.wait_millis(4000);
