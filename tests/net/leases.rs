@@ -70,7 +70,7 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
     let voice = lab.client(Vlan::Voice).enter(|| {
         let card = Card::open("eth0");
         let phone = card.lease(mac(1), 1, &[(60, b"440HD"), (12, b"reception")]).yiaddr();
-        let id = [&[0xff, 1, 2][..], b"pc"].concat();
+        let id = [&[0xfe, 1, 2][..], b"pc"].concat();
         let pc = card.lease(mac(2), 2, &[(61, &id), (12, b"caf\xe9 \xc3\xa9\x1b[2J")]).yiaddr();
         [phone.to_string(), pc.to_string()]
     });
@@ -103,7 +103,7 @@ fn leases_are_listed_in_every_format_and_by_every_filter_with_and_without_a_serv
         assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
     }
     let pc = all.iter().find(|lease| lease["address"] == voice[1].as_str()).unwrap();
-    assert_eq!(pc["client_id"], "ff01027063");
+    assert_eq!(pc["client_id"], "fe01027063");
     assert_eq!(pc["host_name"], "caf\\xe9 é\u{1b}[2J", "what is text is as it is");
 
     assert_eq!(addresses(&list(&lab, &["--scope", "native"])), [&native]);

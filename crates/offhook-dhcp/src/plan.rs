@@ -178,9 +178,15 @@ impl Plan {
     }
 
     /// What a client gets: what it asked for in its order, then what it gets unasked; everything when it sends no
-    /// option 55. The mask comes before the router (RFC 2132, 3.5), and classless routes, where
-    /// asked for, instead of it and of static routes (RFC 3442).
-    pub fn select<'a>(&'a self, asked: Option<&[u8]>, fields: &mut Vec<Field<'a>>) {
+    /// option 55, but for what only who asks may be told (RFC 8925, 3.3). With an address comes its mask. The mask comes
+    /// before the router (RFC 2132, 3.5), and classless routes, where asked for, instead of the router and of routes of
+    /// whole classes (RFC 3442).
+    pub fn select<'a>(
+        &'a self,
+        asked: Option<&[u8]>,
+        with_address: bool,
+        fields: &mut Vec<Field<'a>>,
+    ) {
         let mut done = [false; 256];
         let routed = asked.is_some_and(|codes| codes.contains(&code::CLASSLESS_ROUTES))
             && self.rule(code::CLASSLESS_ROUTES).is_some();
@@ -202,7 +208,9 @@ impl Plan {
             fields.push(Field { code: rule.code, value: Value::Bytes(&rule.value), rank });
         };
         let is_due = |rule: &OptionRule| {
-            rule.send == Send::Always || asked.is_none_or(|codes| codes.contains(&rule.code))
+            rule.send == Send::Always
+                || with_address && rule.code == code::SUBNET_MASK
+                || asked.map_or(rule.code != code::IPV6_ONLY, |codes| codes.contains(&rule.code))
         };
         for code in asked.unwrap_or_default() {
             if *code == code::ROUTERS

@@ -33,6 +33,8 @@ reasons! {
     NotARequest = "not-a-request",
     /// `hlen` is above 16.
     HardwareLength = "hardware-length",
+    /// The message ends within an option that half of is worth nothing: an address, an identity, a number.
+    CutShort = "cut-short",
     /// No message type: a BOOTP client.
     Bootp = "bootp",
     /// A message type that clients do not send, or that does not exist.
@@ -51,6 +53,8 @@ reasons! {
     NotServed = "not-served",
     /// Neither a client identifier nor a hardware address: nobody a lease could belong to.
     NoIdentity = "no-identity",
+    /// A client identifier of type 255 that ends before its DUID: as much as clients have in common (RFC 4361).
+    NoDuid = "no-duid",
     /// A client identifier longer than any real one.
     ClientIdTooLong = "client-id-too-long",
     /// The client chose another server; our offer to it is withdrawn.

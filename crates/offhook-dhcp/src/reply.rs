@@ -36,7 +36,7 @@ pub(crate) fn configuration(
             fields.push(Field { code, value: Value::from(seconds), rank: Rank::Protocol });
         }
     }
-    plan.select(request.requested(), &mut fields);
+    plan.select(request.requested(), terms.is_some(), &mut fields);
     if let Some(name) = &fqdn {
         fields.push(Field { code: code::FQDN, value: Value::Bytes(name), rank: Rank::Usual });
     }

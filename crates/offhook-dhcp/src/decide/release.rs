@@ -22,7 +22,7 @@ pub(super) fn release(context: &Context<'_>, table: &mut Table, client: &ClientI
     }
 }
 
-/// Withholds the address of option 50: the client found it in use.
+/// Withholds the address of option 50: the client found it in use, be it one that it has only been offered.
 pub(super) fn decline(context: &Context<'_>, table: &mut Table, client: &ClientId) -> Outcome {
     if context.is_for_another() {
         return Outcome::Silence(NoReply::OtherServer);
@@ -30,7 +30,7 @@ pub(super) fn decline(context: &Context<'_>, table: &mut Table, client: &ClientI
     let Some(address) = context.request.address(code::REQUESTED_ADDRESS) else {
         return Outcome::Silence(NoReply::NoAddress);
     };
-    match table.decline(context.now, &context.asker(client), address) {
+    match table.decline(context.now, &context.asker(client), address, &context.scope_rules.name) {
         Some(provisional) => Outcome::End(address, NoReply::Declined, provisional),
         None => not_holder(context),
     }

@@ -129,14 +129,41 @@ impl Table {
         self.end(now, &holder, address, Meaning::Released)
     }
 
-    /// Withholds an address from everyone, provisionally; `None` when it is not the client's.
+    /// Withholds an address from everyone, provisionally; `None` when it is neither the client's nor offered to it.
     pub(crate) fn decline(
         &mut self,
         now: Time,
         asker: &Asker<'_>,
         address: Ipv4Addr,
+        scope_name: &str,
     ) -> Option<Provisional> {
+        let is_offered = self.offer_to(asker) == Some(address);
         self.end(now, asker, address, Meaning::Declined)
+            .or_else(|| is_offered.then(|| self.decline_offer(now, asker, address, scope_name)))
+    }
+
+    fn decline_offer(
+        &mut self,
+        now: Time,
+        asker: &Asker<'_>,
+        address: Ipv4Addr,
+        scope_name: &str,
+    ) -> Provisional {
+        let entry = Entry {
+            address,
+            scope: asker.scope.0,
+            scope_name: self.names.intern(scope_name),
+            class_name: Name::NONE,
+            state: LeaseState::Declined,
+            since: now,
+            expires: now + self.decline_hold,
+            record: Record::new(asker.client, asker.hardware, None),
+        };
+        self.withdraw(asker);
+        let writes = vec![LeaseWrite::Put(self.lease_of(&entry))];
+        let ticket = self.pending.issue(Change::new(Meaning::Declined, address));
+        self.put(ticket, asker.scope.0, address, Some(entry));
+        (ticket, writes)
     }
 
     fn end(

@@ -56,6 +56,8 @@ pub const REMOTE_ID: u8 = 2;
 pub const LINK_SELECTION: u8 = 5;
 /// Sub-option of 82: the server identifier clients are to be told, so that they write to the relay (RFC 5107).
 pub const SERVER_ID_OVERRIDE: u8 = 11;
+/// How long a client may do without IPv4 (RFC 8925).
+pub const IPV6_ONLY: u8 = 108;
 /// The subnet a client wants an address of (RFC 3011).
 pub const SUBNET_SELECTION: u8 = 118;
 /// Classless static routes (RFC 3442).

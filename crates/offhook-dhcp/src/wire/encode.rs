@@ -208,7 +208,8 @@ pub fn encode(
     Encoded { bytes, dropped: dropped.map(|(field, _)| field.code).collect() }
 }
 
-/// Finds a place for every option: whole if that can be, else in pieces. Where not all fit, what is less important
+/// Finds a place for every option: whole if that can be, the important ones in the main part if that can be too, else in
+/// pieces. Where not all fit, what is less important
 /// than the one without a place goes, the last of its rank first, and if nothing is, that one. What is left off has
 /// no piece.
 fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece>> {
@@ -223,13 +224,19 @@ fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece
     let rank = |at: usize| fields.get(at).map(|field| field.rank);
     let mut kept: Vec<usize> = (0..fields.len()).collect();
     kept.sort_by_key(|at| rank(*at));
+    // What only the main part can hold whole.
+    let [_, parts @ ..] = room;
+    let is_bulky = |at: &usize| {
+        fields.get(*at).is_some_and(|field| parts.iter().all(|room| field.cost() > *room))
+    };
     loop {
-        let homeless = match fit(fields, &kept, room, false) {
+        let mut bulky_first = kept.clone();
+        bulky_first.sort_by_key(|at| (rank(*at) != Some(Rank::Protocol), !is_bulky(at)));
+        let whole =
+            fit(fields, &kept, room, false).or_else(|_| fit(fields, &bulky_first, room, false));
+        let homeless = match whole.or_else(|_| fit(fields, &kept, room, true)) {
             Ok(places) => return places,
-            Err(_) => match fit(fields, &kept, room, true) {
-                Ok(places) => return places,
-                Err(homeless) => homeless,
-            },
+            Err(homeless) => homeless,
         };
         if kept.last().is_some_and(|last| rank(*last) > rank(homeless)) {
             kept.pop();

@@ -19,6 +19,12 @@ use crate::NoReply;
 /// in memory with its lease.
 const MAX_CLIENT_ID: usize = 512;
 
+/// The type of a client identifier that is an IAID and a DUID (RFC 4361, 6.1).
+const NODE_SPECIFIC: u8 = 255;
+
+/// Bytes of an IAID.
+const IAID: usize = 4;
+
 /// The fixed header of a BOOTREQUEST.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
@@ -111,10 +117,12 @@ impl<'a> Request<'a> {
     /// Reads the options that follow a header read before.
     ///
     /// Pieces of one option are joined in the order of RFC 3396 (options, `file`, `sname`), neighbours or not. An
-    /// option whose length runs past its field is clipped when it is text or a list, else ignored.
+    /// option whose length runs past its field is clipped when it is text or a list; of others, half is nothing, and a
+    /// message that ends so is as little.
     ///
     /// # Errors
-    /// [`NoReply::Bootp`] without a message type, [`NoReply::MessageType`] with one that clients do not send.
+    /// [`NoReply::Bootp`] without a message type, [`NoReply::MessageType`] with one that clients do not send,
+    /// [`NoReply::CutShort`].
     pub fn read(header: Header, bytes: &'a [u8]) -> Result<Self, NoReply> {
         let mut request = Self {
             header,
@@ -124,7 +132,7 @@ impl<'a> Request<'a> {
             joined: Vec::new(),
         };
         let main = HEADER..bytes.len();
-        let mut repeats = request.index(main.clone());
+        let (mut repeats, is_whole) = request.index(main.clone());
         let overload = request.option(code::OVERLOAD).and_then(<[u8]>::first).copied().unwrap_or(0);
         let fields = [
             Some(main),
@@ -132,7 +140,7 @@ impl<'a> Request<'a> {
             (overload == 2 || overload == 3).then_some(SNAME),
         ];
         for field in fields.iter().skip(1).flatten() {
-            repeats |= request.index(field.clone());
+            repeats |= request.index(field.clone()).0;
         }
         if repeats {
             request.join(fields.into_iter().flatten());
@@ -147,7 +155,7 @@ impl<'a> Request<'a> {
             | MessageType::Request
             | MessageType::Decline
             | MessageType::Release
-            | MessageType::Inform => Ok(request),
+            | MessageType::Inform => is_whole.then_some(request).ok_or(NoReply::CutShort),
             _ => Err(NoReply::MessageType),
         }
     }
@@ -160,10 +168,13 @@ impl<'a> Request<'a> {
         Self::read(Header::read(bytes)?, bytes)
     }
 
-    /// Notes where each option of a field is; tells whether one came again.
-    fn index(&mut self, field: Range<usize>) -> bool {
+    /// Notes where each option of a field is; tells whether one came again, and whether the field ends as it should:
+    /// with End, or after an option.
+    fn index(&mut self, field: Range<usize>) -> (bool, bool) {
         let mut repeats = false;
+        let mut rest = field.clone();
         for (code, piece) in segments(self.bytes, field) {
+            rest.start = piece.end;
             let (Ok(start), Ok(len)) = (u16::try_from(piece.start), u16::try_from(piece.len()))
             else {
                 break;
@@ -175,7 +186,8 @@ impl<'a> Request<'a> {
                 }
             }
         }
-        repeats
+        let mut rest = self.bytes.get(rest).unwrap_or_default().iter();
+        (repeats, rest.find(|&&code| code != code::PAD).is_none_or(|&code| code == code::END))
     }
 
     /// Joins the pieces of options that came more than once. One walk, however many they are: all pieces
@@ -291,9 +303,10 @@ impl<'a> Request<'a> {
     /// Who a lease would belong to: option 61, else the hardware address.
     ///
     /// # Errors
-    /// [`NoReply::NoIdentity`] when there is neither, [`NoReply::ClientIdTooLong`].
+    /// [`NoReply::NoIdentity`] when there is neither, [`NoReply::ClientIdTooLong`], [`NoReply::NoDuid`].
     pub fn identity(&self) -> Result<ClientId, NoReply> {
         match self.client_id() {
+            Some([NODE_SPECIFIC, rest @ ..]) if rest.len() <= IAID => Err(NoReply::NoDuid),
             Some(id) if id.len() > MAX_CLIENT_ID => Err(NoReply::ClientIdTooLong),
             Some(id) => Ok(ClientId::Option61(id.into())),
             None if self.header.hardware.bytes().is_empty() => Err(NoReply::NoIdentity),
@@ -357,15 +370,44 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_runs_past_the_end_takes_nothing_before_it_along() {
-        let bytes = message(b"\x35\x01\x01\x3c\x05440HD\x33\x02\x00\x01\x36\x04\x01\x02");
+    fn a_short_option_is_itself_lost_and_a_text_that_runs_past_the_end_is_clipped() {
+        let bytes = message(b"\x35\x01\x01\x3c\x05440HD\x33\x02\x00\x01");
         let request = Request::decode(&bytes).unwrap();
         assert_eq!(request.message, MessageType::Discover);
         assert_eq!(request.option(60), Some(&b"440HD"[..]));
         assert_eq!(request.number(51), None);
-        assert_eq!(request.option(54), None);
         let clipped = message(b"\x35\x01\x01\x3c\x09440HD");
         assert_eq!(Request::decode(&clipped).unwrap().option(60), Some(&b"440HD"[..]));
+    }
+
+    #[test]
+    fn a_message_that_ends_within_an_address_or_an_identity_is_none() {
+        for tail in [&b"\x36"[..], b"\x36\x04\x01\x02", b"\x3d\xff\x01", b"\0\0\x32\x04"] {
+            for number in [1, 3, 4, 7, 8] {
+                let bytes = message(&[&[53, 1, number][..], tail].concat());
+                assert_eq!(Request::decode(&bytes).err(), Some(NoReply::CutShort), "{tail:?}");
+            }
+        }
+        for tail in [&b""[..], b"\0\0\0", b"\xff", b"\xff\x36", b"\0\xff\x3d\xff\x01"] {
+            assert!(
+                Request::decode(&message(&[b"\x35\x01\x01", tail].concat())).is_ok(),
+                "{tail:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_identifier_of_type_255_is_one_only_with_its_duid() {
+        let identity = |id: &[u8]| {
+            let option = [&[61, id.len() as u8][..], id].concat();
+            Request::decode(&message(&[b"\x35\x01\x01", &option[..]].concat())).unwrap().identity()
+        };
+        for id in [&b"\xff"[..], b"\xff\x44", b"\xff\x44\x44\x44\x44"] {
+            assert_eq!(identity(id), Err(NoReply::NoDuid));
+        }
+        let id = b"\xff\x44\x44\x44\x44\x00";
+        assert_eq!(identity(id), Ok(ClientId::Option61(id[..].into())));
+        assert!(identity(b"\xfe").is_ok());
     }
 
     #[test]

@@ -281,6 +281,31 @@ fn a_clock_set_back_takes_no_lease_and_blocks_no_address() {
 }
 
 #[test]
+fn an_address_declined_as_soon_as_it_was_offered_is_nobodys_across_a_restart() {
+    let mut server = Server::lab();
+    let discover = Message::discover(mac(1));
+    let address = server.reply(ON_VOICE, &discover).yiaddr();
+    // Nobody else's word counts, nor that of a client to which it was not offered.
+    let stranger = Message::decline(mac(2), address);
+    assert_eq!(server.send(ON_VOICE, &stranger), Err(NoReply::NotHolder));
+    let decline = server.decide(ON_VOICE, &Message::decline(mac(1), address).bytes());
+    assert_eq!(decline.reply, Err(NoReply::Declined));
+    let events = server.commit(&decline);
+    let [offhook_model::Event::Declined(lease)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((lease.address, &*lease.scope), (address, "voice"));
+    for _ in 0..2 {
+        for n in [1, 2] {
+            let wish = Message::discover(mac(n)).with(50, address.octets());
+            assert_ne!(server.reply(ON_VOICE, &wish).yiaddr(), address);
+        }
+        server.restart();
+    }
+    server.wait(24 * 3600);
+    let wish = Message::discover(mac(2)).with(50, address.octets());
+    assert_eq!(server.lease(ON_VOICE, &wish).yiaddr(), address);
+}
+
+#[test]
 fn a_decline_that_could_not_be_written_is_written_with_the_clients_next_lease() {
     let mut server = Server::lab();
     let wish = Message::discover(mac(1)).with(50, [10, 250, 1, 21]);

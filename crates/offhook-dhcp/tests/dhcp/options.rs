@@ -83,7 +83,7 @@ fn an_option_of_the_configuration_longer_than_255_bytes_goes_out_in_pieces_in_it
     let mut server = Server::new(lab);
     let discover = Message::discover(mac(1)).asking(&[6, 43, 15]).with(57, [5, 0xdc]);
     let offer = server.reply(ON_VOICE, &discover);
-    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 6, 43, 15]);
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 6, 43, 15, 1]);
     assert_eq!(offer.option(43), Some(&long[..]));
     let at = 240 + 3 + 6 * 4 + 10;
     let heads = [at, at + 257, at + 514].map(|at| [offer.bytes[at], offer.bytes[at + 1]]);
@@ -125,9 +125,9 @@ fn classless_routes_stand_in_for_the_router_and_static_routes_where_they_are_ask
     let mut codes =
         |list: &[u8]| server.reply(ON_VOICE, &Message::discover(mac(1)).asking(list)).codes();
     assert_eq!(codes(&[1, 3, 121, 6]), [53, 54, 51, 58, 59, 1, 121, 6]);
-    assert_eq!(codes(&[33, 121, 6]), [53, 54, 51, 58, 59, 121, 6]);
+    assert_eq!(codes(&[33, 121, 6]), [53, 54, 51, 58, 59, 121, 6, 1]);
     assert_eq!(codes(&[3, 1, 6]), [53, 54, 51, 58, 59, 1, 3, 6]);
-    assert_eq!(codes(&[33, 3, 6]), [53, 54, 51, 58, 59, 33, 3, 6]);
+    assert_eq!(codes(&[33, 3, 6]), [53, 54, 51, 58, 59, 33, 1, 3, 6]);
 }
 
 #[test]

@@ -278,9 +278,39 @@ fn the_mask_comes_before_the_router_and_classless_routes_instead_of_it() {
         server.reply(ON_VOICE, &Message::discover(mac(1)).asking(list)).codes()[5..].to_vec()
     };
     assert_eq!(codes(&[3, 1, 6]), [1, 3, 6]);
-    assert_eq!(codes(&[6, 3]), [6, 3]);
+    assert_eq!(codes(&[6, 3]), [6, 1, 3]);
     assert_eq!(codes(&[3, 121, 1]), [121, 1]);
-    assert_eq!(codes(&[42, 6, 42, 15]), [42, 6, 15]);
+    assert_eq!(codes(&[42, 6, 42, 15]), [42, 6, 15, 1]);
+}
+
+#[test]
+fn the_mask_comes_with_an_address_and_with_nothing_else_unasked() {
+    let mut server = Server::lab();
+    let ack = server.lease(ON_VOICE, &Message::discover(mac(1)).asking(&[42]));
+    assert_eq!(ack.codes(), [53, 54, 51, 58, 59, 42, 1]);
+    let elsewhere = Message::inform(mac(2), ip("172.16.0.9")).asking(&[42]);
+    assert_eq!(server.reply(ON_VOICE, &elsewhere).codes(), [53, 54, 42]);
+    let mut lab = site();
+    lab.scopes[0].options.push(rule(1, &[255, 255, 255, 0], Send::Never));
+    let offer = Server::new(lab).reply(ON_VOICE, &Message::discover(mac(1)).asking(&[42]));
+    assert_eq!(offer.option(1), None);
+}
+
+#[test]
+fn who_does_not_ask_whether_ipv6_will_do_is_not_told() {
+    let mut lab = site();
+    lab.options.push(rule(108, &[0, 0, 7, 8], Send::IfRequested));
+    let mut server = Server::new(lab.clone());
+    let discover = Message::discover(mac(1));
+    for list in [&[1, 3, 6][..], &[]] {
+        assert_eq!(server.reply(ON_VOICE, &discover.clone().asking(list)).option(108), None);
+    }
+    assert_eq!(server.reply(ON_VOICE, &discover).option(108), None);
+    let told = server.reply(ON_VOICE, &discover.clone().asking(&[108, 1, 108]));
+    assert_eq!(told.codes().iter().filter(|code| **code == 108).count(), 1);
+    assert_eq!(told.option(108), Some(&[0, 0, 7, 8][..]));
+    lab.options.push(rule(108, &[0, 0, 7, 8], Send::Always));
+    assert!(Server::new(lab).reply(ON_VOICE, &discover).option(108).is_some());
 }
 
 #[test]

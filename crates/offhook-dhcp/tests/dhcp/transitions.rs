@@ -215,7 +215,7 @@ fn release_and_decline() {
     let mut expected = ["not-holder"; 9];
     expected[2] = "released";
     row(&Message::release(mac(CLIENT), A), VOICE_ADDRESS, expected);
-    expected[2] = "declined";
+    expected[1..=2].fill("declined");
     row(&Message::decline(mac(CLIENT), A), BROADCAST, expected);
     row(&Message::release(mac(CLIENT), B), VOICE_ADDRESS, ["not-holder"; 9]);
     row(&Message::decline(mac(CLIENT), B), BROADCAST, ["not-holder"; 9]);
@@ -298,7 +298,7 @@ fn a_client_that_is_not_served_any_more() {
         let mut expected = always("not-served");
         expected[2] = "released";
         row_where(rules, &Message::release(mac(CLIENT), A), VOICE_ADDRESS, expected);
-        expected[2] = "declined";
+        expected[1..=2].fill("declined");
         row_where(rules, &Message::decline(mac(CLIENT), A), BROADCAST, expected);
     }
 }

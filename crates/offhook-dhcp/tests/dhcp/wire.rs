@@ -232,6 +232,31 @@ fn an_option_longer_than_any_part_is_cut_over_all_of_them_in_the_order_clients_j
 }
 
 #[test]
+fn an_option_that_only_the_main_part_can_hold_stays_whole_there_while_small_ones_give_way() {
+    let routes: Vec<u8> = (0..262_u16).map(|n| n as u8).collect();
+    let fields = [
+        field(53, &[1], Rank::Protocol),
+        field(54, &[10, 0, 0, 1], Rank::Protocol),
+        field(51, &[0, 0, 0, 120], Rank::Protocol),
+        field(58, &[0, 0, 0, 60], Rank::Protocol),
+        field(59, &[0, 0, 0, 105], Rank::Protocol),
+        field(121, &routes, Rank::Usual),
+        field(1, &[255, 255, 255, 0], Rank::Always),
+        field(6, &[8, 8, 8, 8, 1, 1, 1, 1], Rank::Always),
+    ];
+    let encoded = encode(&head(b""), &fields, None, 548);
+    assert!(encoded.dropped.is_empty() && encoded.bytes.len() <= 548);
+    let main = &encoded.bytes[240..];
+    let at = main.windows(2).position(|pair| pair == [121, 255]).unwrap();
+    assert_eq!(main[at + 257..at + 259], [121, 7]);
+    assert_eq!(encoded.bytes[108..110], [6, 8]);
+    let read = reread(encoded.bytes);
+    assert!(fields.iter().all(|field| {
+        read.iter().any(|(code, value)| *code == field.code && value == field.value.as_slice())
+    }));
+}
+
+#[test]
 fn one_option_that_fits_nowhere_takes_no_other_along() {
     let long = [7; 600];
     let fields = [
