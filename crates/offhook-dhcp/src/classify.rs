@@ -46,6 +46,8 @@ pub struct Classifier {
     /// By remote end, then by circuit.
     phones_by_port: HashMap<Box<[u8]>, PhonesBy>,
     phones_by_name: PhonesBy,
+    /// Classes that clients are of because of what their relay says.
+    of_relay: Claims,
 }
 
 /// A message, and the scope it is to be served from.
@@ -82,7 +84,14 @@ impl Classifier {
             for evidence in &class.evidence {
                 index.add(id, evidence);
             }
+            if class.condition.as_ref().is_some_and(condition::asks_relay) {
+                index.of_relay.push(id);
+            }
         }
+        let on_ports = site.phones.iter().filter(|phone| phone.key.is_of_relay());
+        index.of_relay.extend(on_ports.filter_map(|phone| phone.class));
+        index.of_relay.sort_unstable();
+        index.of_relay.dedup();
         for (at, phone) in site.phones.iter().enumerate() {
             match &phone.key {
                 PhoneKey::Mac(mac) => index.phones_by_mac.entry(*mac).or_insert(at),
@@ -151,6 +160,24 @@ impl Classifier {
         };
         let found = by_condition().or_else(by_evidence);
         Recognised { phone, class: found.map(|(class, _)| class), by: found.map(|(_, by)| by) }
+    }
+
+    /// The class by which a client holds its lease, if that is one that its relay told of: a message that goes past the
+    /// relay does not show it.
+    pub fn told_by_relay<'a>(
+        &self,
+        site: &Site,
+        scope: ScopeId,
+        held: impl FnOnce() -> Option<&'a str>,
+    ) -> Option<ClassId> {
+        if self.of_relay.is_empty() {
+            return None;
+        }
+        let name = held()?;
+        let named = |id: &ClassId| site.class(*id).is_some_and(|class| class.name == name);
+        let found = self.of_relay.iter().copied().find(named)?;
+        let class = site.class(found)?;
+        (class.scopes.is_empty() || class.scopes.contains(&scope)).then_some(found)
     }
 
     /// The phone of the inventory: by what is hardest to change first.

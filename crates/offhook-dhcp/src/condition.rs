@@ -55,6 +55,19 @@ pub(crate) fn holds(condition: &Condition, request: &Request<'_>, scope: Option<
     }
 }
 
+/// Whether a condition is about what a relay says, which is not there when a client writes to us alone.
+pub(crate) fn asks_relay(condition: &Condition) -> bool {
+    match condition {
+        Condition::All(conditions) | Condition::Any(conditions) => {
+            conditions.iter().any(asks_relay)
+        }
+        Condition::Not(condition) => asks_relay(condition),
+        Condition::Option(option, _) => *option == code::RELAY_AGENT,
+        Condition::CircuitId(_) | Condition::RemoteId(_) | Condition::Relay(_) => true,
+        _ => false,
+    }
+}
+
 fn by_enterprise(
     request: &Request<'_>,
     code: u8,

@@ -190,7 +190,7 @@ pub(crate) fn decide(
             trace = theirs;
         }
     }
-    on_known_port(&mut context, table, &mut trace);
+    past_the_relay(&mut context, table, &mut trace);
     // What ends a lease is taken from whoever holds one: it may say less of itself than when it got it, and there is
     // no answer for another server's client to hear.
     let ends = matches!(request.message, MessageType::Release | MessageType::Decline);
@@ -259,31 +259,45 @@ fn named(request: &Request<'_>) -> Option<Ipv4Addr> {
     }
 }
 
-/// A phone known by its circuit or remote end renews without naming it: that message goes past the relay. It is known
-/// by the address it has, which is kept for nobody else.
-fn on_known_port(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
+/// Who is known by what its relay says renews without that: such a message goes past the relay. A phone is known by the
+/// address it has, which is kept for nobody else, and a class is the one that the lease was granted to.
+fn past_the_relay(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
     let Context { setup, request, now, .. } = *context;
     let header = &request.header;
-    if context.phone.is_some() || header.is_relayed() || header.ciaddr.is_unspecified() {
+    if header.is_relayed() || header.ciaddr.is_unspecified() {
         return;
     }
     let Ok(client) = request.identity() else { return };
-    let kept = table.kept_for(now, &context.asker(&client), header.ciaddr);
-    let phone = kept.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
-    let Some((at, phone)) = phone else { return };
-    if !phone.key.is_of_relay() {
+    let asker = context.asker(&client);
+    let kept = || table.kept_for(now, &asker, header.ciaddr);
+    let phone = if context.phone.is_none() { kept() } else { None };
+    let phone = phone.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
+    let phone = phone.filter(|(_, phone)| phone.key.is_of_relay());
+    let listed = phone.and_then(|(_, phone)| phone.class);
+    let held = || {
+        let is_new = request.option(code::RELAY_AGENT).is_none()
+            && trace.recognition != Some(Recognition::Inventory);
+        table.class_of(now, &asker, header.ciaddr).filter(|_| is_new)
+    };
+    let told = || setup.classifier.told_by_relay(&setup.site, context.scope, held);
+    let by = if listed.is_some() { Recognition::Inventory } else { Recognition::Match };
+    let class = listed.or_else(told);
+    if phone.is_none() && class.is_none() {
         return;
     }
-    if let Some(class) = phone.class {
-        context.class = Some(class);
-        trace.class = Some(class);
-        trace.recognition = Some(Recognition::Inventory);
+    if let Some((at, phone)) = phone {
+        context.phone = Some((at, phone));
+        trace.phone = Some(at);
     }
-    if let Some(plan) = setup.plans.find(&setup.site, context.scope, context.class, Some(phone)) {
+    if class.is_some() {
+        context.class = class;
+        trace.class = class;
+        trace.recognition = Some(by);
+    }
+    let phone = context.phone.map(|(_, phone)| phone);
+    if let Some(plan) = setup.plans.find(&setup.site, context.scope, context.class, phone) {
         context.plan = plan;
     }
-    context.phone = Some((at, phone));
-    trace.phone = Some(at);
 }
 
 fn silence(reason: NoReply, trace: Trace) -> Decision {

@@ -291,6 +291,13 @@ impl Table {
         (entry.is_live(now) && entry.belongs_to(asker.client)).then_some(phone)
     }
 
+    /// The class that this client has an address as, if it has it now.
+    pub(crate) fn class_of(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> Option<&str> {
+        let entry = self.entries.at(address)?;
+        let is_its = entry.scope == asker.scope.0 && entry.belongs_to(asker.client);
+        self.names.text(entry.class_name).filter(|_| is_its && entry.is_live(now))
+    }
+
     /// Whether somebody has an address now.
     pub(crate) fn is_live(&self, now: Time, address: Ipv4Addr) -> bool {
         self.entries.at(address).is_some_and(|entry| entry.is_live(now))

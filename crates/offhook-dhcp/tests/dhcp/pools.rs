@@ -1,7 +1,7 @@
 //! Which pool a client's address comes from, and what is kept for clients that are known.
 
 use offhook_dhcp::NoReply;
-use offhook_model::{Mac, Pool, PoolUser, Site};
+use offhook_model::{BytesTest, Condition, Mac, Pool, PoolUser, Serve, Site};
 
 use crate::support::*;
 
@@ -76,6 +76,52 @@ fn who_is_no_longer_admitted_moves_at_the_next_renewal() {
     assert_eq!(server.disk.len(), 1);
     assert_eq!(last_byte(&server.lease(ON_VOICE, &phone_405(2))), 31);
     assert_eq!(server.lease(ON_VOICE, &phone_405(3)).yiaddr(), before);
+}
+
+/// 20 for everybody, 30 for clients on ports of the third floor only, who get option 224.
+fn by_floor(serve: Serve) -> Site {
+    let mut lab = site();
+    let mut floor = lab.classes.remove(0);
+    floor.name = "floor".into();
+    floor.evidence = Vec::new();
+    floor.scope_options = Vec::new();
+    floor.options = vec![rule(224, b"floor", offhook_model::Send::Always)];
+    let port = BytesTest::Prefix(b"Gi3/"[..].into());
+    floor.condition = Some(Condition::Any(vec![Condition::CircuitId(port)]));
+    lab.classes.insert(0, floor);
+    let floor = class_id(&lab, "floor");
+    lab.scopes[0].serve = serve;
+    lab.scopes[0].pools =
+        vec![pool("10.250.1.20", &[]), pool("10.250.1.30", &[PoolUser::Class(floor)])];
+    lab
+}
+
+#[test]
+fn a_class_that_only_the_relay_tells_stays_when_its_client_writes_past_the_relay() {
+    for serve in [Serve::All, Serve::Phones] {
+        let mut server = Server::new(by_floor(serve));
+        let relay = ip("10.250.1.1");
+        let port = |message: Message, port: &[u8]| {
+            message.through(relay).with(82, [&[1, port.len() as u8][..], port].concat())
+        };
+        let ack = server.lease(ON_VOICE, &port(Message::discover(mac(1)), b"Gi3/7"));
+        assert_eq!((last_byte(&ack), ack.text(224)), (30, Some("floor")));
+        let renewal = Message::request(mac(1)).using(ack.yiaddr());
+        for _ in 0..2 {
+            for message in [renewal.clone(), renewal.clone().with(60, b"440HD")] {
+                let ack = server.reply(ON_VOICE, &message);
+                assert_eq!((ack.message_type(), ack.text(224)), (5, Some("floor")));
+            }
+            let inform = server.reply(ON_VOICE, &Message::inform(mac(1), ack.yiaddr()));
+            assert_eq!(inform.text(224), Some("floor"));
+            server.restart();
+        }
+        // What the relay says now goes before that, and nobody else is of the class for knowing the address.
+        let moved = port(renewal.clone(), b"Gi9/1").with(60, b"440HD");
+        assert_eq!(server.reply(ON_VOICE, &moved).message_type(), 6);
+        let other = Message::request(mac(2)).using(ack.yiaddr()).with(60, b"440HD");
+        assert_eq!(server.reply(ON_VOICE, &other).message_type(), 6);
+    }
 }
 
 #[test]
