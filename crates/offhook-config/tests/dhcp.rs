@@ -192,6 +192,10 @@ fn prefix(text: &[u8]) -> BytesTest {
     BytesTest::Prefix(text.into())
 }
 
+fn exact(bytes: &[u8]) -> BytesTest {
+    BytesTest::Exact(bytes.into())
+}
+
 fn not(condition: Condition) -> Condition {
     Condition::Not(Box::new(condition))
 }
@@ -203,7 +207,10 @@ fn a_match_is_the_expression_that_it_reads_as() {
         ("{ vendor_class = \"door\" }", Option(60, is("door"))),
         ("{ vendor_class = \"foo*\" }", Option(60, pattern("foo*"))),
         ("{ vendor_class = { is = \"foo*\" } }", Option(60, is("foo*"))),
-        ("{ vendor_class = { prefix = { hex = \"0000363d\" } } }", Option(60, prefix(b"\0\x006="))),
+        (
+            "{ vendor_class = { prefix = { hex = \"0000363d\" } } }",
+            Option(60, BytesTest::ExactPrefix((*b"\0\x006=").into())),
+        ),
         (
             "{ user_class = [\"a\", \"b?\"] }",
             Any(vec![UserClass(is("a")), UserClass(pattern("b?"))]),
@@ -221,13 +228,14 @@ fn a_match_is_the_expression_that_it_reads_as() {
         ),
         ("{ mac = \"00:04:f2\" }", Hardware([0, 4, 0xf2].into())),
         ("{ mac = \"0004f20a\" }", Hardware([0, 4, 0xf2, 10].into())),
-        ("{ circuit_id = { hex = \"0a\" } }", CircuitId(is("\n"))),
+        ("{ circuit_id = { hex = \"0a\" } }", CircuitId(exact(b"\n"))),
+        ("{ circuit_id = { is = { hex = \"4a 00\" } } }", CircuitId(exact(b"J\0"))),
         ("{ remote_id = \"floor-*\" }", RemoteId(pattern("floor-*"))),
         ("{ relay = \"10.9.0.0/24\" }", Relay("10.9.0.0/24".parse().unwrap())),
         ("{ relay = \"10.9.0.1\" }", Relay("10.9.0.1/32".parse().unwrap())),
         ("{ relay = false }", not(Relay("0.0.0.0/0".parse().unwrap()))),
         ("{ scope = \"native\" }", Scope(ScopeId(1))),
-        ("{ option = { code = 93, hex = \"0007\" } }", Option(93, is("\0\x07"))),
+        ("{ option = { code = 93, hex = \"0007\" } }", Option(93, exact(b"\0\x07"))),
         ("{ option = { code = \"host-name\", prefix = \"a\" } }", Option(12, prefix(b"a"))),
         (
             "{ mac = \"00:04:f2\", not = { scope = \"voice\" } }",

@@ -83,7 +83,7 @@ fn agent(request: &Request<'_>, sub_option: u8, test: &BytesTest) -> bool {
     request.agent_option(sub_option).is_some_and(|value| passes(test, value))
 }
 
-/// Letter case and trailing NULs do not count.
+/// Letter case and trailing NULs do not count in what is compared with text.
 fn passes(test: &BytesTest, value: &[u8]) -> bool {
     match test {
         BytesTest::Present => true,
@@ -91,6 +91,8 @@ fn passes(test: &BytesTest, value: &[u8]) -> bool {
         BytesTest::Prefix(bytes) => {
             value.get(..bytes.len()).is_some_and(|start| start.eq_ignore_ascii_case(bytes))
         }
+        BytesTest::Exact(bytes) => *value == **bytes,
+        BytesTest::ExactPrefix(bytes) => value.starts_with(bytes),
         BytesTest::Pattern(pattern) => matches(trim_nuls(pattern), trim_nuls(value)),
     }
 }

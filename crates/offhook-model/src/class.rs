@@ -111,7 +111,7 @@ pub enum Condition {
     Any(Vec<Condition>),
     /// It does not hold.
     Not(Box<Condition>),
-    /// An option passes a test. Trailing NULs do not count.
+    /// An option passes a test.
     Option(u8, BytesTest),
     /// Option 77, raw or one of its RFC 3004 instances, passes a test.
     UserClass(BytesTest),
@@ -141,10 +141,14 @@ pub enum Condition {
 pub enum BytesTest {
     /// They are there at all.
     Present,
-    /// They are these, letter case ignored.
+    /// They are this text, letter case and trailing NULs ignored.
     Is(Box<[u8]>),
-    /// They start with these, letter case ignored.
+    /// They start with this text, letter case ignored.
     Prefix(Box<[u8]>),
+    /// They are just these bytes: what is no text has no letters, so that VLAN 65 is not VLAN 97.
+    Exact(Box<[u8]>),
+    /// They start with just these bytes.
+    ExactPrefix(Box<[u8]>),
     /// They match a pattern in which `*` stands for any bytes and `?` for any one byte, letter case ignored.
     Pattern(Box<[u8]>),
 }

@@ -110,8 +110,8 @@ const VENDOR_CLASS: u8 = 60;
 fn may_start(test: &BytesTest, prefix: &[u8]) -> bool {
     match test {
         BytesTest::Present => false,
-        BytesTest::Is(text) => starts(text, prefix),
-        BytesTest::Prefix(text) => overlap(text, prefix),
+        BytesTest::Is(text) | BytesTest::Exact(text) => starts(text, prefix),
+        BytesTest::Prefix(text) | BytesTest::ExactPrefix(text) => overlap(text, prefix),
         BytesTest::Pattern(pattern) => {
             let literal = pattern.split(|byte| matches!(byte, b'*' | b'?')).next();
             literal.is_some_and(|literal| overlap(literal, prefix))

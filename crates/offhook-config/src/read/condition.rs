@@ -129,8 +129,10 @@ fn present(is_there: bool, make: &dyn Fn(BytesTest) -> Condition) -> Condition {
 
 /// The keys of a test, in a table that may have others as well.
 fn test_keys(table: &Table<'_>, found: &mut Found, make: &dyn Fn(BytesTest) -> Condition) {
-    found.add(table.field("is", |v| any(v, &|v| bytes(v).map(|b| make(BytesTest::Is(b))))));
-    found.add(table.field("prefix", |v| any(v, &|v| bytes(v).map(|b| make(BytesTest::Prefix(b))))));
+    let is = |v: &Value<'_>| bytes(v, BytesTest::Is, BytesTest::Exact).map(make);
+    found.add(table.field("is", |v| any(v, &is)));
+    let prefix = |v: &Value<'_>| bytes(v, BytesTest::Prefix, BytesTest::ExactPrefix).map(make);
+    found.add(table.field("prefix", |v| any(v, &prefix)));
     found.add(table.field("pattern", |v| {
         any(v, &|v| {
             v.text().map(|text| make(BytesTest::Pattern(text.into_bytes().into_boxed_slice())))
@@ -138,7 +140,7 @@ fn test_keys(table: &Table<'_>, found: &mut Found, make: &dyn Fn(BytesTest) -> C
     }));
     found.add(table.field("hex", |value| {
         let bytes = non_empty_hex(value)?;
-        Some(make(BytesTest::Is(bytes)))
+        Some(make(BytesTest::Exact(bytes)))
     }));
     found.add(table.field("present", |value| Some(present(value.boolean()?, make))));
 }
@@ -154,15 +156,19 @@ fn no_test(value: &Value<'_>, table: &Table<'_>) {
     );
 }
 
-/// Text as it stands, or `{ hex = "…" }`.
-fn bytes(value: &Value<'_>) -> Option<Box<[u8]>> {
+/// A test of text as it stands, or one of the bytes of `{ hex = "…" }`.
+fn bytes(
+    value: &Value<'_>,
+    text: fn(Box<[u8]>) -> BytesTest,
+    exact: fn(Box<[u8]>) -> BytesTest,
+) -> Option<BytesTest> {
     if value.is_table() {
         let table = value.table("bytes")?;
         let hex = table.required("hex", "\"00 00 36 3d\"", non_empty_hex);
         table.finish();
-        return hex.into_value();
+        return hex.into_value().map(exact);
     }
-    Some(value.text()?.into_bytes().into_boxed_slice())
+    Some(text(value.text()?.into_bytes().into_boxed_slice()))
 }
 
 fn non_empty_hex(value: &Value<'_>) -> Option<Box<[u8]>> {

@@ -14,6 +14,10 @@ fn is(text: &str) -> BytesTest {
     BytesTest::Is(text.as_bytes().into())
 }
 
+fn exact(bytes: &[u8]) -> BytesTest {
+    BytesTest::Exact(bytes.into())
+}
+
 fn starts(bytes: &[u8]) -> BytesTest {
     BytesTest::Prefix(bytes.into())
 }
@@ -67,7 +71,15 @@ fn every_leaf_looks_where_it_says() {
             with(60, b"IP Phone CP-7911G\0"),
             with(60, b"CP-79G"),
         ),
-        (Condition::Option(93, is("\0\x07")), with(93, &[0, 7]), with(93, &[7])),
+        (Condition::Option(93, exact(&[0, 7])), with(93, &[0, 7]), with(93, &[7])),
+        // What is no text has no letters, and its NULs count.
+        (Condition::Option(93, exact(&[0, 0])), with(93, &[0, 0]), with(93, &[0])),
+        (Condition::Option(93, exact(&[0, 0x41])), with(93, &[0, 0x41]), with(93, &[0, 0x61])),
+        (
+            Condition::CircuitId(BytesTest::ExactPrefix(b"\0\x04\0\x41".as_slice().into())),
+            with(82, b"\x01\x06\0\x04\0\x41\x01\x05"),
+            with(82, b"\x01\x06\0\x04\0\x61\x01\x05"),
+        ),
         (Condition::UserClass(is("lobby")), with(77, b"\x05lobby"), with(77, b"\x06lobby2")),
         (Condition::UserClass(like("lob*")), with(77, b"\x02zz\x05lobby"), with(77, b"blob")),
         (
@@ -225,6 +237,8 @@ fn tests() -> impl Strategy<Value = BytesTest> {
         Just(BytesTest::Present),
         bytes().prop_map(BytesTest::Is),
         bytes().prop_map(BytesTest::Prefix),
+        bytes().prop_map(BytesTest::Exact),
+        bytes().prop_map(BytesTest::ExactPrefix),
         bytes().prop_map(BytesTest::Pattern),
     ]
 }
