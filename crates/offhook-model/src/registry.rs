@@ -1,5 +1,6 @@
-//! Names and types of DHCP options: RFC 2132, the IANA registry of BOOTP and DHCP parameters, and the two codes
-//! the guide gives a meaning to (132 and 160).
+//! Names and types of DHCP options: RFC 2132, the IANA registry of BOOTP and DHCP parameters, the two codes the guide
+//! gives a meaning to (132 and 160), and two of Microsoft's (249 and 252). What the registry has several meanings for
+//! has the telephone's name and no type.
 
 mod aliases;
 
@@ -181,7 +182,14 @@ pub const OPTIONS: &[OptionDef] = &[
     option(123, "geoconf", Kind::Bytes),
     option(124, "vendor-identifying-vendor-class", Kind::VendorClasses),
     option(125, "vendor-identifying-vendor-options", Kind::VendorOptions),
+    option(128, "tftp-server-ip-address", Kind::Bytes),
+    option(129, "call-server-ip-address", Kind::Bytes),
+    option(130, "discrimination-string", Kind::Bytes),
+    option(131, "remote-statistics-server-ip-address", Kind::Bytes),
     option(132, "vlan-id", Kind::Text),
+    option(133, "layer-2-priority", Kind::Bytes),
+    option(134, "diffserv-code-point", Kind::Bytes),
+    option(135, "http-proxy", Kind::Bytes),
     option(136, "pana-agent", Kind::Addresses),
     option(137, "v4-lost", Kind::PlainDomains),
     option(138, "capwap-ac-v4", Kind::Addresses),
@@ -208,6 +216,9 @@ pub const OPTIONS: &[OptionDef] = &[
     option(160, "provisioning-url", Kind::Text),
     option(161, "mud-url", Kind::Text),
     option(162, "dns-resolvers", Kind::Bytes),
+    option(175, "etherboot", Kind::Bytes),
+    option(176, "ip-telephone", Kind::Bytes),
+    option(177, "packetcable-and-cablehome", Kind::Bytes),
     option(208, "pxelinux-magic", Kind::Bytes),
     option(209, "configuration-file", Kind::Text),
     option(210, "path-prefix", Kind::Text),
@@ -216,6 +227,8 @@ pub const OPTIONS: &[OptionDef] = &[
     option(213, "v4-access-domain", Kind::PlainDomains),
     option(220, "subnet-allocation", Kind::Bytes),
     option(221, "virtual-subnet-selection", Kind::Bytes),
+    option(249, "ms-classless-static-route", Kind::Routes),
+    option(252, "wpad-url", Kind::Bytes),
 ];
 
 const fn option(code: u8, name: &'static str, kind: Kind) -> OptionDef {
@@ -228,11 +241,24 @@ pub fn by_code(code: u8) -> Option<&'static OptionDef> {
     OPTIONS.get(found)
 }
 
-/// The option with this name, or with one that the IANA list or another server has for it; lower case with
-/// hyphens.
+/// The option with this name, or with one that the IANA list, RFC 2132 or another server has for it. Letter case and
+/// what is no letter or digit do not count, nor whether it is one server or several, nor the word "option" around it.
 pub fn by_name(name: &str) -> Option<&'static OptionDef> {
-    let own = OPTIONS.iter().find(|option| option.name == name);
-    own.or_else(|| by_code(aliases::ALIASES.iter().find(|(alias, _)| *alias == name)?.1))
+    let name = plain(name);
+    let bare = name.strip_prefix("option-").unwrap_or(&name);
+    let bare = bare.strip_suffix("-option").unwrap_or(bare);
+    let singular = bare.strip_suffix('s').unwrap_or(bare);
+    [&name, bare, &format!("{bare}s"), singular].into_iter().find_map(|name| {
+        let own = OPTIONS.iter().find(|option| option.name == name);
+        own.or_else(|| by_code(aliases::ALIASES.iter().find(|(alias, _)| *alias == name)?.1))
+    })
+}
+
+/// Words in lower case with a hyphen between them. `NIS+` is no `NIS`.
+fn plain(name: &str) -> String {
+    let text = name.replace('+', "plus").to_ascii_lowercase();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
 }
 
 /// Every name there is, those of other lists first.
@@ -243,7 +269,39 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
 
 #[cfg(test)]
 mod tests {
+    use super::aliases::ALIASES;
     use super::*;
+
+    #[test]
+    fn names_are_found_as_the_registry_and_the_rfc_write_them() {
+        for (name, code) in [
+            ("Forward On/Off", 19),
+            ("NetWare/IP Domain", 62),
+            ("BCMCS Controller IPv4 address option", 89),
+            ("associated-ip option", 92),
+            ("UUID/GUID", 97),
+            ("GEOCONF_CIVIC", 99),
+            ("V-I Vendor-Specific Information", 125),
+            ("IEEE 802.1Q VLAN ID", 132),
+            ("OPTION-IPv4_Address-MoS", 139),
+            ("OPTION_V4_DNR", 162),
+            ("Virtual Subnet Selection (VSS) Option", 221),
+            ("Router Option", 3),
+            ("IP Forwarding Enable/Disable Option", 19),
+            ("NetBIOS over TCP/IP Name Server Option", 44),
+            ("Network Information Service Domain Option", 40),
+            ("Network Information Service+ Domain Option", 64),
+            ("Renewal (T1) Time Value", 58),
+            ("ntp-server", 42),
+            ("nntp-servers", 71),
+            ("tftp-server", 66),
+            ("dns-server", 6),
+        ] {
+            assert_eq!(by_name(name).map(|option| option.code), Some(code), "{name}");
+        }
+        assert_eq!(by_name("option"), None);
+        assert_eq!(by_name(""), None);
+    }
 
     #[test]
     fn codes_rise_and_names_are_unique() {
@@ -252,9 +310,15 @@ mod tests {
             assert_eq!(by_name(option.name), Some(option));
             assert_eq!(by_code(option.code), Some(option));
         }
-        for (alias, code) in aliases::ALIASES {
+        for (alias, code) in ALIASES {
             assert_eq!(by_name(alias), by_code(*code), "{alias}");
             assert!(by_code(*code).is_some_and(|option| option.name != *alias), "{alias}");
+            assert_eq!(ALIASES.iter().filter(|(other, _)| other == alias).count(), 1, "{alias}");
+        }
+        // What is one name without its plural is one option.
+        let stem = |name: &str| name.strip_suffix('s').unwrap_or(name).to_owned();
+        for (one, other) in names().flat_map(|one| names().map(move |other| (one, other))) {
+            assert!(stem(one) != stem(other) || by_name(one) == by_name(other), "{one} {other}");
         }
         assert!(names().all(|name| name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-'))));
         assert_eq!(by_code(0), None);

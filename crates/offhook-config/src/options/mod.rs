@@ -115,10 +115,10 @@ pub(crate) fn code_of(report: &Report, key: &Spanned<&str>) -> Option<u8> {
         );
         return None;
     }
-    let name = text.to_ascii_lowercase().replace(['_', ' ', '/'], "-");
-    if let Some(option) = registry::by_name(&name) {
+    if let Some(option) = registry::by_name(text) {
         return Some(option.code);
     }
+    let name = text.to_ascii_lowercase().replace(['_', ' ', '/'], "-");
     let hint = match words::nearest(&name, registry::names()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "use the registry's name, as in `ntp-servers`, or the number".to_owned(),
