@@ -137,7 +137,8 @@ pub(crate) fn all_classes<'f>(
 
 fn rule(code: u8, value: impl Into<Vec<u8>>, send: Send, origin: Origin) -> OptionRule {
     let value = value.into().into_boxed_slice();
-    OptionRule { code, value, send, is_text: false, follows_time_zone: false, origin }
+    let (is_text, follows_time_zone, repeats_boot) = (false, false, false);
+    OptionRule { code, value, send, is_text, follows_time_zone, repeats_boot, origin }
 }
 
 fn octets(addresses: impl IntoIterator<Item = Ipv4Addr>) -> Vec<u8> {
@@ -342,7 +343,8 @@ fn class(
         } else if code != 132
             && let Some((value, origin)) = derived(code, class, facts, report)
         {
-            everywhere.push(rule(code, value, send, origin));
+            let rule = rule(code, value, send, origin);
+            everywhere.push(OptionRule { repeats_boot: code == 43, ..rule });
         }
         for (scope, rules) in scopes.iter().zip(&mut by_scope) {
             if let Some(stated) = find(&scope.options, code) {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use offhook_model::registry::{self, Kind};
 use offhook_model::{BootFields, Class, ClassId, OptionRule, Phone, ScopeId, Send, Site};
 
+use crate::wire::vendor::sub_options;
 use crate::wire::{Field, Rank, Value, code};
 
 /// Where a rule stands; later is more specific.
@@ -100,6 +101,25 @@ pub fn payload<'a>(rule: &'a OptionRule, class: Option<&Class>) -> Cow<'a, [u8]>
     Cow::Owned([crate::wire::trim_nuls(&rule.value), b"\0"].concat())
 }
 
+/// 66 and 67 as sub-options: each as the client is given it, and what is `derived` where nobody states it.
+fn boot_suboptions(found: &[Effective<'_>], derived: &[u8]) -> Box<[u8]> {
+    let mut bytes = Vec::new();
+    for code in [code::TFTP_SERVER, code::BOOT_FILE] {
+        // The first of a code is the one that counts.
+        let value = match found.iter().find(|found| found.rule.code == code) {
+            Some(found) if found.withheld.is_none() => Some(&*found.rule.value),
+            Some(_) => None,
+            None => sub_options(derived).find(|(own, _)| *own == code).map(|(_, value)| value),
+        };
+        let value = value.map(crate::wire::trim_nuls).unwrap_or_default();
+        if let Ok(len @ 1..) = u8::try_from(value.len()) {
+            bytes.extend([code, len]);
+            bytes.extend(value);
+        }
+    }
+    bytes.into()
+}
+
 /// What `siaddr`, `sname` and `file` of a boot loader's reply say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootHeader {
@@ -143,12 +163,16 @@ impl BootHeader {
 impl Plan {
     fn new(site: &Site, scope: ScopeId, class: Option<ClassId>, phone: Option<&Phone>) -> Self {
         let class_entry = class.and_then(|id| site.class(id));
-        let rules: Vec<_> = effective(site, Some(scope), class, phone)
-            .into_iter()
+        let found = effective(site, Some(scope), class, phone);
+        let value = |rule: &OptionRule| match rule.repeats_boot {
+            true => Some(boot_suboptions(&found, &rule.value)).filter(|value| !value.is_empty()),
+            false => Some(payload(rule, class_entry).into()),
+        };
+        let rules: Vec<_> = found
+            .iter()
             .filter(|found| found.withheld.is_none())
-            .map(|found| OptionRule {
-                value: payload(found.rule, class_entry).into(),
-                ..found.rule.clone()
+            .filter_map(|found| {
+                Some(OptionRule { value: value(found.rule)?, ..found.rule.clone() })
             })
             .collect();
         let mut plan = Self { rules, boot: BootHeader::default() };

@@ -71,6 +71,9 @@ pub struct OptionRule {
     pub is_text: bool,
     /// Whether `value` is the offset from UTC that is in force in [`Site::time_zone`](crate::Site::time_zone).
     pub follows_time_zone: bool,
+    /// Whether `value` is 66 and 67 as sub-options, for boot loaders that look nowhere else: what a client is given in
+    /// those options themselves goes before.
+    pub repeats_boot: bool,
     /// The line that says so.
     pub origin: Origin,
 }

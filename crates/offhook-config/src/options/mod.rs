@@ -84,8 +84,9 @@ pub(crate) fn read(table: &Table<'_>, level: Level, names: &Names) -> Vec<Explic
         let (bytes, send) = read.unwrap_or_else(|| (Vec::new(), default_send(code, level)));
         let origin = table.report.origin(&key.span);
         let value = bytes.into_boxed_slice();
-        let follows_time_zone = names.known.asked_current();
-        let rule = OptionRule { code, value, send, is_text, follows_time_zone, origin };
+        let (follows_time_zone, repeats_boot) = (names.known.asked_current(), false);
+        let rule =
+            OptionRule { code, value, send, is_text, follows_time_zone, repeats_boot, origin };
         all.push(Explicit { rule, span: key.span, broken });
     }
     all

@@ -33,6 +33,29 @@ fn text_ends_with_one_nul_for_a_class_that_wants_it_and_the_boot_file_does_not()
     assert_eq!(other.text(15), Some("lab.voip"));
 }
 
+#[test]
+fn option_43_repeats_the_66_and_67_that_this_very_phone_is_given() {
+    let mut lab = site();
+    let class = usize::from(class_id(&lab, "440HD").0);
+    let derived = b"\x42\x0910.0.0.11\x43\x09440hd.img";
+    let nested = OptionRule { repeats_boot: true, ..rule(43, derived, Send::IfRequested) };
+    lab.classes[class].options.push(nested);
+    let scope = vec![rule(66, b"10.9.9.9", Send::Always)];
+    lab.classes[class].scope_options.push((VOICE, scope));
+    let own = |last, rule| phone(mac(last), None, vec![rule]);
+    lab.phones.push(own(7, rule(67, b"test.img", Send::Always)));
+    lab.phones.push(own(8, rule(66, b"", Send::Never)));
+    let mut server = Server::new(lab);
+    let mut nested = |link, last| {
+        let discover = Message::discover(mac(last)).with(60, "440HD").asking(&[1, 43]);
+        server.reply(link, &discover).option(43).map(<[u8]>::to_vec).unwrap()
+    };
+    assert_eq!(nested(ON_NATIVE, 1), derived);
+    assert_eq!(nested(ON_VOICE, 2), b"\x42\x0810.9.9.9\x43\x09440hd.img");
+    assert_eq!(nested(ON_NATIVE, 7), b"\x42\x0910.0.0.11\x43\x08test.img");
+    assert_eq!(nested(ON_NATIVE, 8), b"\x43\x09440hd.img");
+}
+
 /// Every option of the message in pieces of `size` bytes, all first pieces before all second ones.
 fn in_pieces(message: &Message, size: usize) -> Vec<u8> {
     let mut split = message.clone();

@@ -28,7 +28,8 @@ pub(crate) fn ip(text: &str) -> Ipv4Addr {
 
 pub(crate) fn rule(code: u8, value: &[u8], send: Send) -> OptionRule {
     let value = value.into();
-    OptionRule { code, value, send, is_text: false, follows_time_zone: false, origin: ORIGIN }
+    let (is_text, follows_time_zone, repeats_boot) = (false, false, false);
+    OptionRule { code, value, send, is_text, follows_time_zone, repeats_boot, origin: ORIGIN }
 }
 
 fn addresses(list: &[&str]) -> Vec<u8> {
