@@ -56,7 +56,8 @@ impl OpenError {
                 "make room on the disk, for leases 4 MiB at least".to_owned()
             }
             Self::Io { .. } => {
-                "the state directory must be on a writable disk and belong to the user offhook runs as"
+                "the state directory must be on a writable disk and belong to the user offhook runs as, with \
+                 all files in it"
                     .to_owned()
             }
             Self::Damaged { path, .. } => format!(
@@ -90,11 +91,11 @@ pub enum CommitError {
         /// What it said, panics included.
         what: String,
     },
-    /// An earlier batch failed a moment ago, and the store has not been opened again yet.
-    #[error("the lease store {} failed a moment ago and is not tried again yet", .path.display())]
+    /// An earlier batch failed a moment ago, and the store has not been tried again yet.
+    #[error("{why} (a moment ago; not tried again yet)")]
     Resting {
-        /// The file.
-        path: PathBuf,
+        /// What was said of that batch.
+        why: String,
     },
 }
 
@@ -116,6 +117,8 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub(crate) enum Fault {
     Io(io::Error),
+    /// The same, of a file that is not the database.
+    Beside(PathBuf, io::Error),
     /// Not what was written.
     Damaged(String),
     Newer(u64),
@@ -127,7 +130,15 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether it is for want of room on the disk.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Io(error) if is_full(error))
+        matches!(self, Self::Io(error) | Self::Beside(_, error) if is_full(error))
+    }
+
+    /// Names the file that an error of the disk is of.
+    pub(crate) fn beside(self, path: &std::path::Path) -> Self {
+        match self {
+            Self::Io(error) => Self::Beside(path.to_owned(), error),
+            fault => fault,
+        }
     }
 }
 
@@ -155,7 +166,7 @@ impl From<redb::Error> for Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Io(error) => error.fmt(f),
+            Self::Io(error) | Self::Beside(_, error) => error.fmt(f),
             Self::Damaged(what) | Self::Engine(what) => f.write_str(what),
             Self::Newer(found) => write!(f, "it has format version {found} now"),
             Self::Locked => f.write_str("another process has it"),
@@ -187,6 +198,9 @@ impl Fault {
     pub(crate) fn opening(self, path: PathBuf) -> OpenError {
         match self {
             Self::Io(source) => OpenError::Io { action: "open the lease store", path, source },
+            Self::Beside(path, source) => {
+                OpenError::Io { action: "open the lease store's", path, source }
+            }
             Self::Damaged(what) | Self::Engine(what) => OpenError::Damaged { path, what },
             Self::Newer(found) => OpenError::Newer { path, found, known: crate::VERSION },
             Self::Locked => {
@@ -198,6 +212,7 @@ impl Fault {
     pub(crate) fn committing(self, path: PathBuf) -> CommitError {
         match self {
             Self::Io(source) => CommitError::Io { path, source },
+            Self::Beside(path, source) => CommitError::Io { path, source },
             fault => CommitError::Failed { path, what: fault.to_string() },
         }
     }

@@ -11,7 +11,7 @@ use redb::backends::InMemoryBackend;
 use crate::error::{Fault, OpenError};
 use crate::guard::guarded;
 use crate::journal::{Bytes, Latest, NAMES, Segment};
-use crate::store::{FILE_NAME, builder, check, load};
+use crate::store::{FILE_NAME, builder, check, load, refuse_journals};
 use crate::tables;
 
 /// How often a file that changed while it was being read is read again.
@@ -30,7 +30,14 @@ pub fn read(directory: &Path) -> Result<Vec<Lease>, OpenError> {
         let result = guarded(|| {
             // The journal first: what is folded meanwhile is then in both, and not in neither.
             let journals = NAMES.map(|name| fs::read(directory.join(name)));
-            let db = check(builder().create_with_backend(copy(&path).map_err(Fault::Io)?)?)?;
+            let copy = copy(&path).map_err(|error| match error.kind() {
+                // Should the journals be there, the leases have not been: they are missing.
+                io::ErrorKind::NotFound => {
+                    refuse_journals(directory).err().unwrap_or(Fault::Io(error))
+                }
+                _ => Fault::Io(error),
+            })?;
+            let db = check(builder().create_with_backend(copy)?)?;
             let Some(id) = tables::journal(&db)? else {
                 return tables::load(&db, Latest::new());
             };
@@ -39,7 +46,7 @@ pub fn read(directory: &Path) -> Result<Vec<Lease>, OpenError> {
                     io::ErrorKind::NotFound => {
                         Fault::Damaged(format!("its journal {name} is missing"))
                     }
-                    _ => Fault::Io(error),
+                    _ => Fault::Beside(directory.join(name), error),
                 })?;
                 Segment::open(directory.join(name), Arc::new(Bytes(journal)), id)
             };
@@ -53,6 +60,9 @@ pub fn read(directory: &Path) -> Result<Vec<Lease>, OpenError> {
             Err(Fault::Damaged(_) | Fault::Engine(_)) if tries > 0 => {}
             Err(Fault::Io(source)) => {
                 return Err(OpenError::Io { action: "read the lease store", path, source });
+            }
+            Err(Fault::Beside(path, source)) => {
+                return Err(OpenError::Io { action: "read the lease store's", path, source });
             }
             result => return result.map_err(|fault| fault.opening(path)),
         }

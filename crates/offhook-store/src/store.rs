@@ -60,7 +60,8 @@ pub struct Store {
     folder: Folder,
     room: Arc<dyn Room>,
     torn: Option<Torn>,
-    failed_at: Option<Instant>,
+    /// When the last commit failed, if it did, and why.
+    failed: Option<(Instant, String)>,
     rest: Duration,
     /// Keeps other processes out. Dropped last.
     _lock: File,
@@ -110,7 +111,7 @@ impl Store {
         });
         let (journal, folder, room, torn, leases) =
             opened.map_err(|fault| fault.opening(path.clone()))?;
-        let store = Self { path, journal, folder, room, torn, failed_at: None, rest, _lock: lock };
+        let store = Self { path, journal, folder, room, torn, failed: None, rest, _lock: lock };
         Ok((store, leases))
     }
 
@@ -131,15 +132,19 @@ impl Store {
         if writes.is_empty() {
             return Ok(());
         }
-        if self.failed_at.is_some_and(|at| at.elapsed() < self.rest) {
-            return Err(CommitError::Resting { path: self.path.clone() });
+        if let Some((at, why)) = &self.failed
+            && at.elapsed() < self.rest
+        {
+            return Err(CommitError::Resting { why: why.clone() });
         }
         let result = guarded(|| self.append(writes));
         if let Some(frozen) = self.journal.frozen() {
             self.folder.fold(frozen);
         }
-        self.failed_at = result.is_err().then(Instant::now);
-        result.map_err(|fault| fault.committing(self.journal.active().path().to_owned()))
+        let path = self.journal.active().path();
+        let result = result.map_err(|fault| fault.committing(path.to_owned()));
+        self.failed = result.as_ref().err().map(|error| (Instant::now(), error.to_string()));
+        result
     }
 
     fn append(&mut self, writes: &[LeaseWrite]) -> Result<(), Fault> {
@@ -172,7 +177,7 @@ impl Store {
     /// is when the store is opened again, however this run ends.
     pub fn settle(&mut self) {
         // What is acknowledged does not depend on it.
-        if self.failed_at.is_none() {
+        if self.failed.is_none() {
             let _ = guarded(|| self.journal.end().map_err(Fault::Io));
         }
     }
@@ -215,11 +220,13 @@ fn reopen(path: &Path, open: &OpenDatabase, room: &Arc<dyn Room>) -> Result<Data
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let failed =
         |action| move |source| OpenError::Io { action, path: directory.to_owned(), source };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(failed("create the state directory"))?;
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    created.map_err(|error| {
+        // What is there is a file, or a link that leads nowhere.
+        let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+        let error = if is_there { io::ErrorKind::NotADirectory.into() } else { error };
+        failed("create the state directory")(error)
+    })?;
     let lock = File::open(directory).map_err(failed("open the state directory"))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -283,11 +290,12 @@ fn add_journals(directory: &Path, db: &mut Database) -> Result<u64, Fault> {
 
 /// Journal files that no database knows of are left of an attempt to make a store, and then there is nothing in
 /// them; or the database is gone.
-fn refuse_journals(directory: &Path) -> Result<(), Fault> {
+pub(crate) fn refuse_journals(directory: &Path) -> Result<(), Fault> {
     for name in NAMES {
-        match BackingFile::open(&directory.join(name)) {
+        let path = directory.join(name);
+        match BackingFile::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Fault::Io(error)),
+            Err(error) => return Err(Fault::Beside(path, error)),
             Ok(file) => {
                 let medium: Medium = Arc::new(file);
                 if !crate::journal::is_unused(&medium).map_err(Fault::Io)? {
@@ -310,9 +318,9 @@ fn open_journals(
         let path = directory.join(name);
         let file = BackingFile::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Fault::Damaged(format!("its journal {name} is missing")),
-            _ => Fault::Io(error),
+            _ => Fault::Beside(path.clone(), error),
         })?;
-        Segment::open(path, wrap(file), id)
+        Segment::open(path.clone(), wrap(file), id).map_err(|fault| fault.beside(&path))
     };
     let [first, second] = NAMES;
     Ok([open(first)?, open(second)?])

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::journal::{Frozen, fold};
+use crate::read;
 use crate::record::tests::{any_lease, lease};
 use crate::test_disk::{MemoryFile, Op, Switches, replay};
 
@@ -159,6 +160,12 @@ fn a_directory_that_cannot_be_made_is_named() {
     fs::write(&file, "").unwrap();
     let error = Store::open(&file.join("state")).unwrap_err();
     assert!(error.to_string().contains("file/state"), "{error}");
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    for path in [file, link] {
+        let error = Store::open(&path).unwrap_err();
+        assert!(error.to_string().ends_with("not a directory"), "{error}");
+    }
 }
 
 /// Everything that can be wrong with a file, but for its bytes.
@@ -418,11 +425,19 @@ fn a_file_of_the_store_that_is_missing_or_another_s_is_noticed_and_nothing_is_em
         fs::copy(other.path().join(name), &path).unwrap();
         let error = Store::open(one.path()).unwrap_err();
         assert!(error.to_string().contains("another store"), "{error}");
+        fs::remove_file(&path).unwrap();
+        // What may not be opened, whoever asks.
+        fs::create_dir(&path).unwrap();
+        for error in [Store::open(one.path()).unwrap_err(), read(one.path()).unwrap_err()] {
+            assert!(matches!(&error, OpenError::Io { path: of, .. } if *of == path), "{error}");
+        }
+        fs::remove_dir(&path).unwrap();
         fs::write(&path, kept).unwrap();
     }
     fs::rename(one.path().join(FILE_NAME), one.path().join("moved")).unwrap();
-    let error = Store::open(one.path()).unwrap_err();
-    assert!(error.to_string().contains("belong to another leases.redb"), "{error}");
+    for error in [Store::open(one.path()).unwrap_err(), read(one.path()).unwrap_err()] {
+        assert!(error.to_string().contains("belong to another leases.redb"), "{error}");
+    }
     fs::rename(one.path().join("moved"), one.path().join(FILE_NAME)).unwrap();
     assert_eq!(Store::open(one.path()).unwrap().1, [lease(1)]);
 }
@@ -484,9 +499,12 @@ fn a_store_that_failed_rests_before_it_is_opened_again() {
     let rest = Duration::from_millis(100);
     let (mut store, _) = Store::open_with(directory.path(), switches.disk(), rest).unwrap();
     switches.full.store(true, Ordering::SeqCst);
-    assert!(store.commit(&[put(1)]).unwrap_err().is_full());
+    let first = store.commit(&[put(1)]).unwrap_err();
+    assert!(first.is_full());
     switches.full.store(false, Ordering::SeqCst);
-    assert!(matches!(store.commit(&[put(1)]), Err(CommitError::Resting { .. })));
+    let second = store.commit(&[put(1)]).unwrap_err();
+    assert!(matches!(second, CommitError::Resting { .. }));
+    assert!(second.to_string().starts_with(&first.to_string()), "it does not say why: {second}");
     std::thread::sleep(Duration::from_millis(120));
     store.commit(&[put(1)]).unwrap();
 }
