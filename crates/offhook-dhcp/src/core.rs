@@ -327,6 +327,11 @@ impl Core {
         &self.setup.site
     }
 
+    /// The addresses of this machine, which are leased to nobody.
+    pub fn ours(&self) -> Vec<Ipv4Addr> {
+        self.setup.ours()
+    }
+
     /// Every lease, expired, released and declined ones included, and those on their way to the store; in no order.
     pub fn leases(&self) -> impl Iterator<Item = Lease> + '_ {
         self.table.leases()

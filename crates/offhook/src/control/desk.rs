@@ -157,7 +157,7 @@ fn not_released(address: Ipv4Addr, why: NotReleased) -> Failure {
 
 async fn status(Servers { dhcp, dns, health, tftp }: &Servers) -> Result<Status, NoAnswer> {
     let overview = dhcp.overview().await?;
-    let mut tally = Tally::new(&overview.site, overview.offered);
+    let mut tally = Tally::new(&overview.site, &overview.ours, overview.offered);
     let mut from = Some(0);
     while let Some(place) = from {
         let outlines = dhcp.outline(place).await?;
@@ -263,8 +263,9 @@ impl Counted<'_> {
 }
 
 impl<'a> Tally<'a> {
-    pub(super) fn new(site: &'a Site, offered: Vec<Ipv4Addr>) -> Self {
-        let reserved: HashSet<_> = site.phones.iter().filter_map(|phone| phone.address).collect();
+    pub(super) fn new(site: &'a Site, ours: &[Ipv4Addr], offered: Vec<Ipv4Addr>) -> Self {
+        let reserved = site.phones.iter().filter_map(|phone| phone.address);
+        let reserved: HashSet<_> = reserved.filter(|address| !ours.contains(address)).collect();
         let scopes = site.scopes.iter().enumerate().map(|(place, scope)| {
             let in_subnet = |address: &&Ipv4Addr| scope.subnet.contains(**address);
             let reserved: HashSet<_> = reserved.iter().filter(in_subnet).copied().collect();
@@ -272,7 +273,7 @@ impl<'a> Tally<'a> {
                 |address: &&Ipv4Addr| scope.pools.iter().any(|pool| pool.range.contains(**address));
             let count = reserved.len() as u64;
             let kept: HashSet<_> =
-                reserved.into_iter().chain(scope.excluded.iter().copied()).collect();
+                reserved.into_iter().chain(scope.excluded.iter().chain(ours).copied()).collect();
             let whole: u64 = scope.pools.iter().map(|pool| pool.range.count()).sum();
             let status = ScopeStatus {
                 name: scope.name.clone(),

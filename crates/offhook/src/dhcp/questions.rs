@@ -54,6 +54,8 @@ pub(crate) struct Overview {
     pub(crate) unsettled: usize,
     /// Addresses held for clients that were offered them.
     pub(crate) offered: Vec<Ipv4Addr>,
+    /// The addresses of this machine.
+    pub(crate) ours: Vec<Ipv4Addr>,
 }
 
 /// The lease as it was before it was given back.
@@ -118,6 +120,7 @@ impl Question {
                     leases: core.lease_count(),
                     unsettled: core.unsettled_count(),
                     offered: core.offered().collect(),
+                    ours: core.ours(),
                 });
             }
             Self::Release { address, mac, answer } => {
