@@ -33,7 +33,7 @@ pub struct Scope {
     pub lease: Duration,
     /// Bounds of the lease time and its T1 and T2.
     pub times: LeaseTimes,
-    /// How long a lease lasts for phones that are to move on to `voice`; `lease` without it.
+    /// How long a lease lasts for phones in a scope that is no VLAN, which are to move on to one; `lease` without it.
     pub phone_lease: Option<Duration>,
     /// Who is answered at all.
     pub serve: Serve,

@@ -23,7 +23,7 @@ impl Times {
     /// What a client gets. `known` is whether it was recognised as a phone, by its class or from the inventory;
     /// `wish` is option 51, seconds.
     ///
-    /// A phone that is to move on to the voice scope gets that scope's `phone_lease`, and no longer one whatever its
+    /// A phone in a native scope, from which it is to move on, gets that scope's `phone_lease`, and no longer one whatever its
     /// class says or it asks for: it is not to stay. A class beats its scope in all else.
     pub(crate) fn new(
         scope: &Scope,
@@ -31,7 +31,7 @@ impl Times {
         known: bool,
         wish: Option<u32>,
     ) -> Self {
-        let moving_on = scope.phone_lease.filter(|_| known && scope.voice.is_some());
+        let moving_on = scope.phone_lease.filter(|_| known && scope.vlan.is_none());
         let usual = moving_on.or(class.and_then(|class| class.lease)).unwrap_or(scope.lease);
         let said = |of: fn(&LeaseTimes) -> Option<Duration>| {
             class.and_then(|class| of(&class.times)).or_else(|| of(&scope.times))

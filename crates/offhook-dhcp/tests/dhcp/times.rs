@@ -102,6 +102,10 @@ fn recognised_phones_get_a_short_lease_where_they_are_to_move_on() {
     assert_eq!(times(&server.lease(ON_NATIVE, &phone_440())), (120, 60, 105));
     assert_eq!(seconds(&server.lease(ON_NATIVE, &plain(7)), 51), 120);
     assert_eq!(seconds(&server.lease(ON_NATIVE, &plain(2)), 51), 3600);
+    // By LLDP they move on as well.
+    let mut elsewhere = (*server.site).clone();
+    elsewhere.scopes[1].voice = None;
+    assert_eq!(seconds(&Server::new(elsewhere).lease(ON_NATIVE, &phone_440()), 51), 120);
     // There is nowhere to move on to from the voice scope.
     assert_eq!(seconds(&server.lease(ON_VOICE, &phone_440()), 51), 86400);
     assert_eq!(seconds(&server.lease(ON_VOICE, &plain(7)), 51), 28800);
