@@ -385,6 +385,18 @@ impl World {
                     if is_taken {
                         self.withheld.insert(held, (now + Duration::from_secs(24 * 3600), false));
                     }
+                } else if let Some((offered, until)) = self.offers.remove(&(client, link)) {
+                    // Its probe met another, before it requested what it was offered.
+                    let waiting = self.under_way.len();
+                    self.send((client, link), &Message::decline(mac(client), offered));
+                    let now = self.server.now;
+                    let is_taken = self.under_way.len() > waiting;
+                    let is_over = until <= now || self.withheld.contains_key(&offered);
+                    assert!(is_taken || is_over, "the decline of an offer is not believed");
+                    if is_taken {
+                        let until = now + Duration::from_secs(24 * 3600);
+                        self.withheld.insert(offered, (until, false));
+                    }
                 }
             }
             Op::Wait(seconds) => {
