@@ -7,13 +7,14 @@ use std::path::Path;
 
 use offhook_model::{DomainName, Evidence, Mac, Origin, PhoneKey, Source};
 
+use crate::cells::{self, Row};
 use crate::place::BOM;
 use crate::read::{ClassFacts, Facts};
 use crate::report::{Problem, Report, Span};
 use crate::{Code, Files};
 
 /// A phone of the list.
-pub(crate) struct Row {
+pub(crate) struct ListedPhone {
     pub(crate) key: PhoneKey,
     pub(crate) name: Option<String>,
     /// The name of a class that there is.
@@ -38,7 +39,7 @@ pub(crate) fn read(
     base: &Path,
     files: &dyn Files,
     report: &Report,
-) -> (Vec<Row>, Vec<SecondFile>) {
+) -> (Vec<ListedPhone>, Vec<SecondFile>) {
     let classes: Vec<_> = crate::derive::all_classes(facts, catalogue).collect();
     let mut list = List { classes, rows: Vec::new(), seen: HashMap::new() };
     let mut read = Vec::new();
@@ -108,14 +109,16 @@ const FORMS: [&str; 2] = [
 ];
 
 impl Columns {
-    /// The columns that a header names; nothing when it is no header.
-    fn of_header<'c>(cells: impl Iterator<Item = &'c str>) -> Option<Self> {
+    /// The columns that a header names; nothing when it is no header. One that is not the first has a name, too: a
+    /// phone may well be labelled "Address".
+    fn of_header<'c>(cells: impl Iterator<Item = &'c str>, is_first: bool) -> Option<Self> {
         let cells: Vec<_> = cells.map(|cell| cell.trim().to_ascii_lowercase()).collect();
         let column = |name: &str| cells.iter().position(|cell| cell == name);
-        Some(Self {
+        let (name, address) = (column("name"), column("address")?);
+        (is_first || name.is_some()).then(|| Self {
             count: cells.len(),
-            name: column("name"),
-            address: column("address")?,
+            name,
+            address,
             model: column("model"),
             template: column("template"),
             manufacturer: column("manufacturer"),
@@ -125,7 +128,7 @@ impl Columns {
     /// The columns of a list without a header, by their number.
     fn of_count(count: usize) -> Option<Self> {
         FORMS.iter().find_map(|form| {
-            Self::of_header(form.split(',')).filter(|columns| columns.count == count)
+            Self::of_header(form.split(','), true).filter(|columns| columns.count == count)
         })
     }
 }
@@ -133,7 +136,7 @@ impl Columns {
 /// Everything read so far.
 struct List<'f> {
     classes: Vec<&'f ClassFacts>,
-    rows: Vec<Row>,
+    rows: Vec<ListedPhone>,
     /// The phones, and where each is: file and place.
     seen: HashMap<PhoneKey, (usize, Span)>,
 }
@@ -142,13 +145,6 @@ impl List<'_> {
     fn read(&mut self, file: usize, text: &str, report: &Report) {
         let body = text.strip_prefix(BOM).unwrap_or(text);
         let first = text.len() - body.len();
-        let delimiter = delimiter(body);
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(delimiter)
-            .from_reader(body.as_bytes());
-        let mut columns: Option<Columns> = None;
         if body.trim().is_empty() {
             // What is left of a list that could not be written whole, likely.
             let problem = Problem::warning(
@@ -160,71 +156,71 @@ impl List<'_> {
             report.push(problem.label("no phone is known by it").hint(hint));
             return;
         }
-        let mut record = csv::StringRecord::new();
-        loop {
-            let start = reader.position().byte() as usize;
-            if !matches!(reader.read_record(&mut record), Ok(true)) {
-                break;
-            }
-            let end = reader.position().byte() as usize;
-            let raw = body.get(start..end).unwrap_or_default();
-            let line = Line::new(raw, first + start, delimiter);
-            if record.iter().all(|cell| cell.trim().is_empty()) {
+        let mut columns: Option<Columns> = None;
+        // What stands before the header, or is none.
+        let mut above = Vec::new();
+        for row in cells::rows(body, first, delimiter(body)) {
+            let cells = row.cells.iter().map(|cell| &*cell.text);
+            if row.cells.iter().all(|cell| cell.text.trim().is_empty()) || is_separator(&row) {
                 continue;
             }
-            if let Some(header) = Columns::of_header(record.iter()) {
+            if let Some(header) = Columns::of_header(cells, columns.is_none()) {
                 columns = Some(header);
                 continue;
             }
-            if columns.is_none() {
-                columns = Columns::of_count(record.len());
+            if columns.is_none() && row.is_whole {
+                columns = Columns::of_count(row.cells.len());
             }
-            let Some(columns) = &columns else {
-                report.push(
-                    Problem::error(
-                        Code::InventoryColumns,
-                        &line.span,
-                        "this phone list has no column `Address`",
-                    )
-                    .label("not a header of a phone list")
-                    .hint(format!("start it with: {}", FORM)),
-                );
-                return;
+            match &columns {
+                Some(columns) => self.row(file, columns, &row, report),
+                None => above.push(row.span),
+            }
+        }
+        let is_list = columns.is_some();
+        for span in above.iter().take(if is_list { usize::MAX } else { 1 }) {
+            let problem = match is_list {
+                true => Problem::warning(
+                    Code::InventoryRow,
+                    span,
+                    "this row before the header is no phone",
+                )
+                .label("skipped")
+                .hint("leave it out"),
+                false => Problem::error(
+                    Code::InventoryColumns,
+                    span,
+                    "this phone list has no column `Address`",
+                )
+                .label("not a header of a phone list")
+                .hint(format!("start it with: {FORM}")),
             };
-            self.row(file, columns, &record, &line, report);
+            report.push(problem);
         }
     }
 
-    fn row(
-        &mut self,
-        file: usize,
-        columns: &Columns,
-        record: &csv::StringRecord,
-        line: &Line,
-        report: &Report,
-    ) {
-        let surplus = record.iter().skip(columns.count).any(|cell| !cell.trim().is_empty());
-        if record.len() < columns.count || surplus {
-            let (found, expected) = (record.len(), columns.count);
-            report.push(
-                Problem::warning(
-                    Code::InventoryRow,
-                    &line.span,
-                    format!("this row has {found} columns instead of {expected}"),
-                )
-                .label("skipped")
-                .hint("put a cell that holds a comma in double quotes"),
-            );
-            return;
+    fn row(&mut self, file: usize, columns: &Columns, row: &Row<'_>, report: &Report) {
+        let mut surplus = row.cells.iter().skip(columns.count);
+        let skipped = |message: String, hint: &str| {
+            let problem = Problem::warning(Code::InventoryRow, &row.span, message);
+            report.push(problem.label("skipped").hint(hint));
+        };
+        if !row.is_whole {
+            let hint = "put a quote at both ends of a cell, and twice where it is meant";
+            return skipped("a quote in this row is not closed".to_owned(), hint);
+        }
+        let (found, expected) = (row.cells.len(), columns.count);
+        if found < expected || surplus.any(|cell| !cell.text.trim().is_empty()) {
+            let message = format!("this row has {found} columns instead of {expected}");
+            return skipped(message, "put a cell that holds a comma in double quotes");
         }
         let cell = |column: Option<usize>| {
-            column.and_then(|column| record.get(column)).map_or("", str::trim)
+            column.and_then(|column| row.cells.get(column)).map_or("", |cell| cell.text.trim())
         };
         let text = cell(Some(columns.address));
         if text.is_empty() {
             return;
         }
-        let span = line.cells.get(columns.address).unwrap_or(&line.span);
+        let span = row.cells.get(columns.address).map_or(&row.span, |cell| &cell.span);
         let Some(key) = key(text, span, report) else { return };
         if let Some((other, first)) = self.seen.get(&key) {
             let problem = Problem::warning(
@@ -248,7 +244,7 @@ impl List<'_> {
         );
         let name = Some(cell(columns.name)).filter(|name| !name.is_empty()).map(str::to_owned);
         self.seen.insert(key.clone(), (file, span.clone()));
-        self.rows.push(Row { key, name, class, origin: report.origin(&line.span) });
+        self.rows.push(ListedPhone { key, name, class, origin: report.origin(&row.span) });
     }
 
     /// The class that the row's words name. A class that is only guessed from addresses is never named: what
@@ -288,12 +284,24 @@ impl List<'_> {
     }
 }
 
-/// The comma, unless the first line has more of another: Excel writes what its country uses.
+/// Whether a row is the line `sep=;` with which Excel states the separator.
+fn is_separator(row: &Row<'_>) -> bool {
+    let [cell, rest @ ..] = row.cells.as_slice() else { return false };
+    let is_said = |text: &str| text.len() <= 5 && text.to_ascii_lowercase().starts_with("sep=");
+    is_said(cell.text.trim()) && rest.iter().all(|cell| cell.text.is_empty())
+}
+
+/// The comma, unless the header has more of another: Excel writes what its country uses.
 fn delimiter(text: &str) -> u8 {
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let count = |delimiter: u8| line.bytes().filter(|&byte| byte == delimiter).count();
+    let count = |line: &str, delimiter: u8| line.bytes().filter(|&byte| byte == delimiter).count();
     // Of equal counts the last one is taken.
-    [b'\t', b';', b','].into_iter().max_by_key(|&delimiter| count(delimiter)).unwrap_or(b',')
+    let of_line = |line: &str| {
+        let most = [b'\t', b';', b','].into_iter().max_by_key(|&delimiter| count(line, delimiter));
+        most.filter(|&delimiter| count(line, delimiter) > 0)
+    };
+    let is_header = |line: &&str| line.to_ascii_lowercase().contains("address");
+    let header = text.lines().filter(is_header).find_map(of_line);
+    header.or_else(|| text.lines().find_map(of_line)).unwrap_or(b',')
 }
 
 /// A MAC address, or the first label of a computer's full name; reports what is neither.
@@ -310,9 +318,11 @@ fn key(text: &str, span: &Span, report: &Report) -> Option<PhoneKey> {
         }
         Err(_) => {}
     }
-    match text.parse::<DomainName>() {
-        Ok(name) => name.labels().next().map(|label| PhoneKey::HostName(label.to_owned())),
-        Err(_) => skipped(
+    // No computer is called 10.1.2.3.
+    let name = text.parse::<DomainName>().ok().filter(|_| text.contains(char::is_alphabetic));
+    match name {
+        Some(name) => name.labels().next().map(|label| PhoneKey::HostName(label.to_owned())),
+        None => skipped(
             Code::InventoryRow,
             format!("`{text}` is neither a MAC address nor the name of a computer"),
             "write twelve hex digits, or the full name of a soft phone's computer",
@@ -331,30 +341,4 @@ fn is_meant_as_mac(text: &str) -> bool {
     let all_hex = plain.bytes().all(|b| b.is_ascii_hexdigit());
     let has_digit = plain.bytes().any(|b| b.is_ascii_digit());
     text.contains(':') || of_a_phone || (all_hex && has_digit && (9..=15).contains(&plain.len()))
-}
-
-/// Where a row and its cells stand.
-struct Line {
-    span: Span,
-    cells: Vec<Span>,
-}
-
-impl Line {
-    fn new(raw: &str, start: usize, delimiter: u8) -> Self {
-        let body = raw.trim_start_matches(['\r', '\n']);
-        let start = start + (raw.len() - body.len());
-        let body = body.trim_end_matches(['\r', '\n']);
-        let mut cells = Vec::new();
-        let (mut from, mut quoted) = (0, false);
-        for (at, byte) in body.bytes().enumerate() {
-            if byte == b'"' {
-                quoted = !quoted;
-            } else if byte == delimiter && !quoted {
-                cells.push(start + from..start + at);
-                from = at + 1;
-            }
-        }
-        cells.push(start + from..start + body.len());
-        Self { span: start..start + body.len(), cells }
-    }
 }

@@ -4,6 +4,7 @@
 //! a site or at least one error; warnings come with both. Facts are stated once: options 2, 6, 15, 42, 66,
 //! 132 and 160 follow from them, each with the line it follows from.
 
+mod cells;
 mod check;
 mod code;
 mod derive;

@@ -138,6 +138,40 @@ fn bad_rows_are_warnings_each_with_its_place() {
 }
 
 #[test]
+fn a_bad_row_takes_no_other_along() {
+    let used = |list: String| {
+        let loaded = read(list, "");
+        let names = |site: Site| site.phones.into_iter().filter_map(|phone| phone.name).collect();
+        (mistakes(&loaded), loaded.site.map(names).unwrap_or_default())
+    };
+    let header = "Name,Template,Proxy Group,Extension,Identification Address,Label,Address";
+    let good = |name: &str, last: u8| format!("{name},,,1,1,,00908f0000{last:02}\n");
+    let rest = good("b", 2) + &good("c", 3);
+    let both: Vec<String> = vec!["b".into(), "c".into()];
+    // Quotes that are not closed, or closed in the middle of a cell.
+    for row in
+        ["\"a,,,1,1,,00908f000001", "a,,,1,1,,\"00908f000001", "a,,,1,1,\"5\"\" x\"y,00908f000001"]
+    {
+        let expected = (vec![("inventory-row", 2, 1)], both.clone());
+        assert_eq!(used(format!("{header}\n{row}\n{rest}")), expected, "{row}");
+    }
+    // What stands above the header, or above the first row of a list without one.
+    for above in ["# phones", "Phones of the site", "a,b,c"] {
+        let expected = (vec![("inventory-row", 1, 1)], both.clone());
+        assert_eq!(used(format!("{above}\n{header}\n{rest}")), expected, "{above}");
+        assert_eq!(used(format!("{above}\n{rest}")), expected, "{above}");
+    }
+    // The line with which Excel states the separator is none.
+    let excel = format!("sep=;\n{}", format!("{header}\n{rest}").replace(',', ";"));
+    assert_eq!(used(excel), (vec![], both.clone()));
+    // A label is no header, and what has no letter no computer.
+    let label = format!("{header}\nb,,,1,1,Address,00908f000002\nc,,,1,1,,00908f000003\n");
+    assert_eq!(used(label), (vec![], both.clone()));
+    let numbers = format!("{header}\na,,,1,1,,10.1.2.3\nd,,,1,1,,7401\n{rest}");
+    assert_eq!(used(numbers), (vec![("inventory-row", 2, 10), ("inventory-row", 3, 10)], both));
+}
+
+#[test]
 fn a_list_may_be_as_spreadsheets_write_it() {
     let names = |list: Vec<u8>| {
         site(list).phones.into_iter().map(|phone| phone.name.unwrap()).collect::<Vec<_>>()

@@ -32,7 +32,7 @@ pub(crate) use site::time_offset as read_time_offset;
 pub(crate) use site::{SiteFacts, SiteTime};
 pub(crate) use upstream::{UpstreamFacts, format_size};
 
-use crate::inventory::{Row, SecondFile};
+use crate::inventory::{ListedPhone, SecondFile};
 use crate::names::{Names, Zone};
 use crate::options::{Explicit, Level};
 use crate::report::{Problem, Report};
@@ -60,7 +60,7 @@ pub(crate) struct Facts {
     /// The files with phone lists, as they are named.
     pub(crate) inventory: Field<List<String>>,
     /// What those hold; filled in once they are read.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<ListedPhone>,
     pub(crate) options: Vec<Explicit>,
     /// Some scopes could not be read at all.
     pub(crate) scopes_bad: bool,
