@@ -181,7 +181,9 @@ pub(crate) fn decide(
     } else if !chooses && !context.is_served() {
         // What names nothing on this link is answered by whichever scope of it serves the client.
         let mut theirs = trace.clone();
-        let mut others = context.network.iter().filter_map(|scope| {
+        let first = context.scope;
+        let others = context.network.iter().filter(|scope| **scope != first);
+        let mut others = others.filter_map(|scope| {
             let other = prepare(setup, now, arrival, request, Some(*scope), &mut theirs).ok()?;
             other.is_served().then_some(other)
         });
