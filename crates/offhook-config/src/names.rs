@@ -214,9 +214,20 @@ impl Names {
         what: &str,
     ) -> Option<Vec<Ipv4Addr>> {
         let text = value.string_for("a string with an address or a host's name", None)?;
+        self.resolve_text(value, text, code, what)
+    }
+
+    /// The same of `text`, which is part of `value`.
+    pub(crate) fn resolve_text(
+        &self,
+        value: &Value<'_>,
+        text: &str,
+        code: Code,
+        what: &str,
+    ) -> Option<Vec<Ipv4Addr>> {
         // What has no letter is meant as an address.
         if !text.contains(|c: char| c.is_alphabetic()) {
-            return value.address().map(|address| vec![address]);
+            return value.address_in(text).map(|address| vec![address]);
         }
         if let Some(name) = self.zone()?.qualify(text) {
             if let Some((_, address)) = self.known_host(&name) {

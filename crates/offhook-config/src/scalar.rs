@@ -11,7 +11,11 @@ use crate::tree::Value;
 
 impl Value<'_> {
     pub(crate) fn address(&self) -> Option<Ipv4Addr> {
-        let text = self.string_for("a string with an IPv4 address", None)?;
+        self.address_in(self.string_for("a string with an IPv4 address", None)?)
+    }
+
+    /// An address that is part of this value.
+    pub(crate) fn address_in(&self, text: &str) -> Option<Ipv4Addr> {
         match parse_address(text) {
             Ok(address) => Some(address),
             Err(hint) => {

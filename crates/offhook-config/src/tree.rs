@@ -350,6 +350,12 @@ impl<'a> Table<'a> {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
+    /// Whether there is a key that was not asked for.
+    pub(crate) fn has_unknown(&self) -> bool {
+        let taken = self.taken.borrow();
+        self.entries.iter().any(|entry| !taken.contains(&entry.key))
+    }
+
     /// Names keys that will be asked for: one of them is no misspelling of another.
     pub(crate) fn expect(&self, keys: &[&'static str]) {
         let mut taken = self.taken.borrow_mut();

@@ -56,14 +56,14 @@ impl std::error::Error for ParseMacError {}
 impl FromStr for Mac {
     type Err = ParseMacError;
 
-    /// Accepts `00:90:8f:12:34:56`, `00-90-8F-12-34-56`, `00.90.8f.12.34.56`, `0090.8f12.3456` and
-    /// `00908F123456`: every form found on labels and in the guide's phone list.
+    /// Accepts `00:90:8f:12:34:56`, `00-90-8F-12-34-56`, `00.90.8f.12.34.56`, `0090.8f12.3456`,
+    /// `00 90 8F 12 34 56` and `00908F123456`: every form found on labels and in the guide's phone list.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut digits = Vec::with_capacity(12);
         for c in text.chars() {
             match c.to_digit(16) {
                 Some(digit) => digits.push(digit as u8),
-                None if matches!(c, ':' | '-' | '.') => {}
+                None if matches!(c, ':' | '-' | '.' | ' ') => {}
                 None => return Err(ParseMacError::Character(c)),
             }
         }
@@ -91,6 +91,7 @@ mod tests {
             "00.90.8f.12.34.56",
             "0090.8f12.3456",
             "00-90-8F-12-34-56",
+            "00 90 8F 12 34 56",
         ] {
             assert_eq!(text.parse(), Ok(mac), "{text}");
         }

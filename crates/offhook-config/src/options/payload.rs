@@ -52,12 +52,15 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
         Kind::Addresses => {
             let all = addresses(value, names)?;
             if code == 33 || code == 21 {
-                return pairs(value, &all);
+                return pairs(value, code, &all);
             }
             Some(octets(&all))
         }
         Kind::Bool => value.boolean().map(|value| vec![u8::from(value)]),
-        Kind::U8 => value.integer::<u8>(least(code), u8::MAX.into()).map(|n| vec![n]),
+        Kind::U8 => {
+            let number = value.integer::<u8>(least(code), u8::MAX.into())?;
+            one_of(value, code, number).map(|n| vec![n])
+        }
         Kind::U8List => numbers(value, 1),
         Kind::U16 => {
             let number = value.integer::<u16>(least(code), u16::MAX.into())?;
@@ -98,6 +101,24 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
     }
 }
 
+/// The number, where the option has no other values than it (RFC 2132, 8.7; RFC 2563, 2).
+fn one_of(value: &Value<'_>, code: u8, number: u8) -> Option<u8> {
+    let known: &[u8] = match code {
+        46 => &[1, 2, 4, 8],
+        116 => &[0, 1],
+        _ => return Some(number),
+    };
+    if !known.contains(&number) {
+        value.bad(
+            Code::BadChoice,
+            format!("`{number}` is no value of option {code}"),
+            format!("write one of {}", crate::words::list(known)),
+        );
+        return None;
+    }
+    Some(number)
+}
+
 /// The least number that a client may be told (RFC 2132: 4.4, 4.5, 4.7, 5.1 and 7.1).
 fn least(code: u8) -> i128 {
     match code {
@@ -120,6 +141,11 @@ pub(super) fn untyped(value: &Value<'_>) -> Option<Vec<u8>> {
         format!("say how wide it is, as in {{ u8 = {number} }}, or write text: \"{number}\"")
     });
     let text = value.string_for("a string or { hex = \"…\" }", hint)?;
+    if text.is_empty() {
+        let hint = "write something, or { hex = \"\" } if nothing is what is meant";
+        value.bad(Code::EmptyValue, "this must not be empty", hint);
+        return None;
+    }
     Some(text.as_bytes().to_vec())
 }
 
@@ -178,7 +204,15 @@ pub(super) fn octets(addresses: &[Ipv4Addr]) -> Vec<u8> {
 }
 
 /// Options 21 and 33 hold pairs of addresses (RFC 2132, 4.3 and 5.8).
-fn pairs(value: &Value<'_>, addresses: &[Ipv4Addr]) -> Option<Vec<u8>> {
+fn pairs(value: &Value<'_>, code: u8, addresses: &[Ipv4Addr]) -> Option<Vec<u8>> {
+    if code == 33 && addresses.iter().step_by(2).any(Ipv4Addr::is_unspecified) {
+        value.bad(
+            Code::BadAddress,
+            "a static route does not lead to 0.0.0.0",
+            "write `router` in the scope, or a \"default\" in `classless-static-route`",
+        );
+        return None;
+    }
     if !addresses.len().is_multiple_of(2) {
         value.bad(
             Code::BadAddress,
@@ -201,15 +235,18 @@ fn route(value: &Value<'_>, names: &Names) -> Option<Vec<u8>> {
         return route;
     }
     let text = value.string_for("a string with a route", None)?;
-    let Some((to, via)) = text.split_once("via") else {
+    let mut words = text.split_whitespace();
+    let (Some(to), Some("via"), Some(via), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
         value.bad(Code::BadRoute, format!("`{text}` is not a route"), ROUTE_FORM);
         return None;
     };
-    let Ok(via) = via.trim().parse::<Ipv4Addr>() else {
-        value.bad(Code::BadRoute, "this is not a route", ROUTE_FORM);
-        return None;
-    };
-    route_bytes(value, to.trim(), via)
+    let via = names.resolve_text(value, via, Code::UnknownHost, "host");
+    let first = via.and_then(|all| all.first().copied());
+    // Read whether or not its other half could be.
+    let route = route_bytes(value, to, first.unwrap_or(Ipv4Addr::UNSPECIFIED));
+    first.and(route)
 }
 
 /// The keys `to` and `via` of a table, which the caller finishes.

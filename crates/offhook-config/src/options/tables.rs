@@ -7,10 +7,6 @@ use crate::Code;
 use crate::report::{Problem, Span};
 use crate::tree::{Field, Table, Value};
 
-/// Keys that any payload may be written with.
-const KEYS: [&str; 9] =
-    ["hex", "text", "u8", "u16", "u32", "i32", "addresses", "domains", "suboptions"];
-
 /// A table that is a payload and nothing else.
 pub(super) fn alone(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
     let table = value.table("option value")?;
@@ -24,7 +20,8 @@ pub(super) fn alone(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
 
 /// Reports a table without a payload.
 pub(super) fn nothing(value: &Value<'_>, table: &Table<'_>) {
-    if !KEYS.iter().chain(&["value"]).any(|key| table.has_near(key)) {
+    // A key that is unknown is one mistake, not two.
+    if table.is_empty() || table.has("send") && !table.has_unknown() {
         value.bad(
             Code::MissingKey,
             "this table says nothing about the option's payload",

@@ -60,6 +60,7 @@ pub(super) fn sip_table(value: &Value<'_>, table: &Table<'_>, names: &Names) -> 
     let with = |first: u8, bytes: Vec<u8>| [vec![first], bytes].concat();
     if table.has("addresses") == table.has("domains") {
         if table.has("domains") {
+            table.expect(&["addresses", "domains"]);
             value.bad(
                 Code::BadChoice,
                 "SIP servers are addresses or domain names, not both",
