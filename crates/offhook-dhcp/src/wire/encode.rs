@@ -209,9 +209,8 @@ pub fn encode(
 }
 
 /// Finds a place for every option: whole if that can be, the important ones in the main part if that can be too, else in
-/// pieces. Where not all fit, what is less important
-/// than the one without a place goes, the last of its rank first, and if nothing is, that one. What is left off has
-/// no piece.
+/// pieces. Where not all fit, what is less important than the one without a place goes, the last of its rank first. One
+/// that has none even so is left off instead of all of those. What is left off has no piece.
 fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece>> {
     let [file_is_free, sname_is_free] = is_free;
     // Relays look for the message type among the options alone, and take no other message for DHCP.
@@ -222,8 +221,13 @@ fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece
         if sname_is_free { SNAME.len() - 1 } else { 0 },
     ];
     let rank = |at: usize| fields.get(at).map(|field| field.rank);
-    let mut kept: Vec<usize> = (0..fields.len()).collect();
-    kept.sort_by_key(|at| rank(*at));
+    let all_but = |hopeless: &[usize]| {
+        let mut kept: Vec<_> = (0..fields.len()).filter(|at| !hopeless.contains(at)).collect();
+        kept.sort_by_key(|at| rank(*at));
+        kept
+    };
+    let mut hopeless = Vec::new();
+    let mut kept = all_but(&hopeless);
     // What only the main part can hold whole.
     let [_, parts @ ..] = room;
     let is_bulky = |at: &usize| {
@@ -248,10 +252,11 @@ fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece
                 [main, ..] if *main < needed => *main = needed,
                 _ => return vec![Vec::new(); fields.len()],
             }
-            kept = (0..fields.len()).collect();
-            kept.sort_by_key(|at| rank(*at));
+            kept = all_but(&hopeless);
         } else {
-            kept.retain(|at| *at != homeless);
+            // Nothing that gave way for it made room enough: that comes back.
+            hopeless.push(homeless);
+            kept = all_but(&hopeless);
         }
     }
 }

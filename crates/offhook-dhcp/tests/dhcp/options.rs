@@ -140,6 +140,21 @@ fn option_57_bounds_a_reply_and_576_is_its_least() {
 }
 
 #[test]
+fn an_option_that_no_reply_has_room_for_takes_no_other_along() {
+    let mut lab = site();
+    let class = usize::from(class_id(&lab, "440HD").0);
+    lab.classes[class].options.push(rule(224, &[7; 900], Send::Always));
+    lab.classes[class].options.push(rule(225, &[7; 90], Send::Always));
+    let discover = Message::discover(mac(1)).with(60, "440HD").asking(&[1, 3, 6, 15, 42]);
+    let decision = Server::new(lab).decide(ON_VOICE, &discover.bytes());
+    let offer = Read::new(&decision.reply.unwrap().bytes);
+    assert_eq!(decision.trace.dropped, [224]);
+    for code in [1, 3, 6, 15, 42, 66, 67, 160, 225] {
+        assert!(offer.option(code).is_some(), "{code}");
+    }
+}
+
+#[test]
 fn classless_routes_stand_in_for_the_router_and_static_routes_where_they_are_asked_for() {
     let mut lab = site();
     lab.options.push(rule(121, b"\0\x0a\xfa\x01\x01", Send::IfRequested));
