@@ -51,8 +51,10 @@ pub(crate) struct Names {
     zone: Option<Zone>,
     pub(crate) known: Known,
     hosts: BTreeMap<DomainName, Option<Ipv4Addr>>,
-    /// Switchovers, proxies and names of records; no addresses where a host of theirs is unreadable.
+    /// Switchovers, proxies and names of records, with the addresses that are known here.
     others: BTreeMap<DomainName, Vec<Ipv4Addr>>,
+    /// Those of them that have a host which could not be read.
+    unreadable: BTreeSet<DomainName>,
     /// Some names are not known, because their lines could not be read.
     incomplete: bool,
     /// How many of those have no text that could be compared.
@@ -94,9 +96,11 @@ impl Names {
             let hosts = hosts.value();
             let addresses = hosts
                 .filter(|hosts| hosts.complete)
-                .and_then(|hosts| hosts.items.iter().map(|host| host.value.1).collect())
-                .unwrap_or_default();
-            self.others.insert(name.clone(), addresses);
+                .and_then(|hosts| hosts.items.iter().map(|host| host.value.1).collect());
+            if addresses.is_none() {
+                self.unreadable.insert(name.clone());
+            }
+            self.others.insert(name.clone(), addresses.unwrap_or_default());
         }
     }
 
@@ -126,6 +130,9 @@ impl Names {
         for _ in 0..aliases.len().min(8) {
             for (alias, target) in &aliases {
                 let host = self.hosts.get(target).map(|address| Vec::from_iter(*address));
+                if self.unreadable.contains(target) {
+                    self.unreadable.insert(alias.clone());
+                }
                 if let Some(addresses) = host.or_else(|| self.others.get(target).cloned()) {
                     self.others.insert(alias.clone(), addresses);
                 }
@@ -234,6 +241,17 @@ impl Names {
                 return address.map(|address| vec![address]);
             }
             if let Some(addresses) = self.known_other(&name) {
+                if addresses.is_empty() && !self.unreadable.contains(&name) && !self.incomplete {
+                    value.report.push(
+                        Problem::error(
+                            code,
+                            &value.span,
+                            format!("{what} `{text}` has no IPv4 address that is known here"),
+                        )
+                        .label("only IPv6, or an alias of a name elsewhere")
+                        .hint("write an address, or the name of a [[host]]"),
+                    );
+                }
                 return (!addresses.is_empty()).then(|| addresses.clone());
             }
         }

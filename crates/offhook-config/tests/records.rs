@@ -349,6 +349,28 @@ fn names_of_records_have_addresses_for_whoever_asks_in_the_file() {
     assert_eq!(*servers.value, [10, 250, 1, 6, 10, 250, 1, 6]);
 }
 
+#[test]
+fn a_name_whose_address_nobody_here_knows_is_no_value_of_an_option() {
+    let codes = |switchover: &str, options: &str| -> Vec<_> {
+        let toml = format!(
+            "{SITE}[dns]\nlisten = \"10.250.1.5\"\nzone_file = \"a.zone\"\n{switchover}\n\
+             [options]\n{options}\n"
+        );
+        let zone = "six AAAA 2001:db8::1\nout CNAME www.example.com.\nali CNAME provision\n\
+                    both AAAA 2001:db8::1\nboth A 10.0.0.1\n";
+        let loaded = load(&toml, &[("a.zone", zone)]);
+        loaded.diagnostics.errors().map(|error| (error.code.name(), error.column)).collect()
+    };
+    let pair = |hosts: &str| format!("[switchover]\nname = \"provision\"\nhosts = {hosts}\n");
+    let good = pair("[\"vm40ic1\", \"far\"]");
+    assert_eq!(codes(&good, "log-servers = \"six\""), [("unknown-host", 15)]);
+    assert_eq!(codes(&good, "log-servers = [\"ali\", \"out\"]"), [("unknown-host", 23)]);
+    assert_eq!(codes(&good, "log-servers = [\"both\", \"ali\", \"provision\"]"), []);
+    // What could not be read is said once.
+    let bad = pair("[\"vm40ic1\", 5]");
+    assert_eq!(codes(&bad, "log-servers = [\"ali\", \"provision\"]"), [("wrong-type", 21)]);
+}
+
 /// Pieces that zone files are made of, and some that they are not.
 const PIECES: [&str; 24] = [
     "a",
