@@ -462,7 +462,14 @@ impl<'a> Table<'a> {
             } else {
                 "key"
             };
-            let hint = match nearest(entry.key, taken.iter().copied()) {
+            // What others call it is no misspelling.
+            let other = match entry.key {
+                "and" => "all",
+                "or" => "any",
+                key => key,
+            };
+            let same = taken.iter().copied().find(|key| *key == other);
+            let hint = match same.or_else(|| nearest(entry.key, taken.iter().copied())) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("allowed here: {}", words::list(taken.iter())),
             };

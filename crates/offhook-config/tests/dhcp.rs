@@ -492,6 +492,15 @@ fn a_phone_is_known_by_one_thing_or_by_a_port_of_a_switch() {
         PhoneKey::Port { remote: [0].into(), circuit: b"7"[..].into() },
     ];
     assert_eq!(keys, expected);
+    // One that comes in pieces; a relay's does not.
+    let long = |key: &str, bytes: usize| {
+        codes(&format!("{LAB}\n[[phone]]\n{key} = {{ hex = \"{}\" }}\n", "ff".repeat(bytes)))
+    };
+    assert_eq!((long("client_id", 512), long("circuit_id", 255)), (vec![], vec![]));
+    assert_eq!(
+        (long("client_id", 513), long("circuit_id", 256)),
+        (vec!["out-of-range"], vec!["out-of-range"])
+    );
     let two = "[[phone]]\nmac = \"00:90:8f:00:00:01\"\ncircuit_id = \"a\"\n";
     assert_eq!(codes(&format!("{LAB}\n{two}")), ["bad-choice"]);
     let two = "[[phone]]\nremote_id = \"r\"\ncircuit_id = \"a\"\nhost_name = \"h\"\n";

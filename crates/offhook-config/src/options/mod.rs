@@ -120,7 +120,11 @@ pub(crate) fn code_of(report: &Report, key: &Spanned<&str>) -> Option<u8> {
         return Some(option.code);
     }
     let name = text.to_ascii_lowercase().replace(['_', ' ', '/'], "-");
-    let hint = match words::nearest(&name, registry::names()) {
+    let number = name.trim_start_matches("opt").trim_start_matches("ion").trim_matches(['-', '.']);
+    let number = number.parse::<u8>().ok().filter(|code| (1..=254).contains(code));
+    let number = number.map(|code| code.to_string());
+    let near = number.as_deref().or_else(|| words::nearest(&name, registry::names()));
+    let hint = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => "use the registry's name, as in `ntp-servers`, or the number".to_owned(),
     };

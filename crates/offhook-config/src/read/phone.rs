@@ -42,9 +42,11 @@ fn key(table: &Table<'_>) -> Option<Spanned<PhoneKey>> {
     table.expect(&KEYS);
     let fields = [
         table.field("mac", |value| value.mac().map(PhoneKey::Mac)),
-        table.field("client_id", |value| identifier(value).map(PhoneKey::ClientId)),
-        table.field("circuit_id", |value| identifier(value).map(PhoneKey::CircuitId)),
-        table.field("remote_id", |value| identifier(value).map(PhoneKey::RemoteId)),
+        table.field("client_id", |value| {
+            identifier(value, LONGEST_CLIENT_ID).map(PhoneKey::ClientId)
+        }),
+        table.field("circuit_id", |value| identifier(value, 255).map(PhoneKey::CircuitId)),
+        table.field("remote_id", |value| identifier(value, 255).map(PhoneKey::RemoteId)),
         table.field("host_name", |value| host_name(value).map(PhoneKey::HostName)),
     ];
     if fields.iter().all(Field::is_absent) && !table.is_damaged() && !is_near {
@@ -84,8 +86,11 @@ fn key(table: &Table<'_>) -> Option<Spanned<PhoneKey>> {
     found.map(|(_, key)| key)
 }
 
-/// Bytes as text, as `{ hex = "…" }`, or as hex with a colon after each byte.
-fn identifier(value: &Value<'_>) -> Option<Box<[u8]>> {
+/// Option 61 may come in pieces (RFC 3396); the server takes it up to this length.
+const LONGEST_CLIENT_ID: usize = 512;
+
+/// Bytes as text, as `{ hex = "…" }`, or as hex with a colon after each byte; `most` of them.
+fn identifier(value: &Value<'_>, most: usize) -> Option<Box<[u8]>> {
     let bytes = if value.is_table() {
         crate::options::hex_table(value)?
     } else {
@@ -98,11 +103,11 @@ fn identifier(value: &Value<'_>) -> Option<Box<[u8]>> {
             false => text.into_bytes(),
         }
     };
-    if bytes.is_empty() || bytes.len() > 255 {
+    if bytes.is_empty() || bytes.len() > most {
         value.bad(
             Code::OutOfRange,
             format!("an identifier of {} bytes cannot be sent", bytes.len()),
-            "write 1 to 255 bytes",
+            format!("write 1 to {most} bytes"),
         );
         return None;
     }

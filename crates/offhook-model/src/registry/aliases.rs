@@ -4,7 +4,10 @@
 /// Name and code, lowest code first.
 pub(super) const ALIASES: &[(&str, u8)] = &[
     ("netmask", 1),
+    ("default-gateway", 3),
+    ("gateway", 3),
     ("ien116-name-servers", 5),
+    ("dns", 6),
     ("dns-servers", 6),
     ("domain-server", 6),
     ("quotes-server", 8),
