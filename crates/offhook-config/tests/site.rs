@@ -191,6 +191,20 @@ fn a_class_may_get_always_whatever_the_site_the_scope_or_itself_states() {
 }
 
 #[test]
+fn a_class_may_get_always_what_it_is_given_anyway() {
+    let site = lab_and(
+        "[[class]]\nname = \"440HD\"\nalways = [66, \"provisioning-url\", 43]\n\
+         [[class]]\nname = \"door\"\nvendor_class = \"door\"\ngives = [160]\nalways = [160]\n",
+    );
+    for (name, codes) in [("440HD", &[66, 160, 43][..]), ("door", &[160])] {
+        for code in codes {
+            let found = rule(&class(&site, name).options, *code);
+            assert!(found.is_some_and(|(_, send)| send == Send::Always), "{name}: {code}");
+        }
+    }
+}
+
+#[test]
 fn audiocodes_of_unknown_model_get_no_firmware_file() {
     let site = lab();
     let class = class(&site, "AudioCodes");

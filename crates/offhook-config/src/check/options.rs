@@ -7,7 +7,7 @@ use offhook_model::{Send, registry};
 use super::Context;
 use crate::Code;
 use crate::options::Explicit;
-use crate::read::class::STANDARD;
+use crate::read::class::{DERIVABLE, STANDARD};
 use crate::report::{Problem, Span};
 
 pub(super) fn check(context: &Context<'_>) {
@@ -35,9 +35,16 @@ fn always(context: &Context<'_>) {
         let levels = levels.chain([&facts.options, &class.options]);
         let stated: BTreeSet<u8> = levels.flatten().map(|option| option.rule.code).collect();
         for code in class.always.iter().flat_map(|codes| &codes.codes) {
-            if STANDARD.contains(&code.value) || stated.contains(&code.value) {
+            let is_given = class.gives.as_ref().is_some_and(|gives| gives.contains(code.value));
+            if STANDARD.contains(&code.value) || stated.contains(&code.value) || is_given {
                 continue;
             }
+            let hint = match DERIVABLE.contains(&code.value) {
+                true => {
+                    "add it to `gives`, or set it in `options`, of the class, a scope or the site"
+                }
+                false => "set it in `options`, of the class, a scope or the site",
+            };
             context.report.push(
                 Problem::error(
                     Code::NotDerivable,
@@ -48,7 +55,7 @@ fn always(context: &Context<'_>) {
                     ),
                 )
                 .label("nothing to send")
-                .hint("set it in `options`, of the class, a scope or the site"),
+                .hint(hint),
             );
         }
     }

@@ -137,7 +137,8 @@ impl Table {
         address: Ipv4Addr,
         scope_name: &str,
     ) -> Option<Provisional> {
-        let is_offered = self.offer_to(asker) == Some(address);
+        // A phone that has taken what was offered to its boot loader, which has another name, has it now.
+        let is_offered = self.offer_to(asker) == Some(address) && !self.is_live(now, address);
         self.end(now, asker, address, Meaning::Declined)
             .or_else(|| is_offered.then(|| self.decline_offer(now, asker, address, scope_name)))
     }

@@ -306,6 +306,22 @@ fn an_address_declined_as_soon_as_it_was_offered_is_nobodys_across_a_restart() {
 }
 
 #[test]
+fn what_a_boot_loader_was_offered_it_does_not_decline_once_its_firmware_has_it() {
+    let mut lab = site();
+    lab.phones.push(phone(mac(1), Some("10.250.1.77"), Vec::new()));
+    let mut server = Server::new(lab);
+    let address = server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    let firmware = |message: Message| message.with(61, b"firmware");
+    let taking = Message::request(mac(1)).with(50, address.octets());
+    let taking = firmware(taking.with(54, VOICE_ADDRESS.octets()));
+    assert_eq!(server.reply(ON_VOICE, &taking).yiaddr(), address);
+    let late = Message::decline(mac(1), address);
+    assert_eq!(server.send(ON_VOICE, &late), Err(NoReply::NotHolder));
+    let renewal = firmware(Message::request(mac(1)).using(address));
+    assert_eq!(server.reply(ON_VOICE, &renewal).message_type(), 5);
+}
+
+#[test]
 fn a_decline_that_could_not_be_written_is_written_with_the_clients_next_lease() {
     let mut server = Server::lab();
     let wish = Message::discover(mac(1)).with(50, [10, 250, 1, 21]);

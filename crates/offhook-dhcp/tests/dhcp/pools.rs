@@ -205,6 +205,25 @@ fn a_flood_of_strangers_leaves_the_reserved_share_to_clients_that_are_known() {
 }
 
 #[test]
+fn a_flood_of_strangers_that_decline_all_they_are_offered_leaves_that_share_as_well() {
+    let mut server = shared(25);
+    let returning = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    let _ = server.send(ON_VOICE, &Message::release(mac(1), returning));
+    let mut withheld = 0;
+    for n in 0..100 {
+        let Ok(offer) = server.send(ON_VOICE, &Message::discover(mac(100 + n))) else { continue };
+        let offered = Read::new(&offer.bytes).yiaddr();
+        let decline = server.decide(ON_VOICE, &Message::decline(mac(100 + n), offered).bytes());
+        assert_eq!(decline.reply, Err(NoReply::Declined));
+        server.commit(&decline);
+        withheld += 1;
+    }
+    assert_eq!(withheld, 8);
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    server.lease(ON_VOICE, &Message::discover(mac(7)));
+}
+
+#[test]
 fn a_flood_of_strangers_that_claim_to_be_phones_leaves_a_share_of_the_pools_for_phones() {
     let mut lab = site();
     lab.scopes[0].pools = vec![
