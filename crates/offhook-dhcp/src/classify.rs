@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dhcproto::v4::MessageType;
-use offhook_model::{Class, ClassId, Evidence, EvidenceKind, Mac, PhoneKey, ScopeId, Site};
+use offhook_model::{Class, ClassId, Evidence, EvidenceKind, Mac, Phone, PhoneKey, ScopeId, Site};
 
 use crate::wire::vendor::{enterprise, user_classes};
 use crate::wire::{Request, code, trim_nuls};
@@ -136,8 +136,7 @@ impl Classifier {
         scope: Option<ScopeId>,
     ) -> Recognised {
         let sighting = Sighting { site, request, scope };
-        let phone = self.phone(request);
-        let listed = phone.and_then(|at| site.phones.get(at)).and_then(|phone| phone.class);
+        let (phone, listed) = self.phone(site, request);
         if let Some(class) = listed.filter(|id| sighting.has(*id)) {
             return Recognised { phone, class: Some(class), by: Some(Recognition::Inventory) };
         }
@@ -180,8 +179,9 @@ impl Classifier {
         (class.scopes.is_empty() || class.scopes.contains(&scope)).then_some(found)
     }
 
-    /// The phone of the inventory: by what is hardest to change first.
-    fn phone(&self, request: &Request<'_>) -> Option<usize> {
+    /// The phone of the inventory, and its class: by what is hardest to change first. Who is only listed, in a phone
+    /// list as a rule, is the phone of its port or name as well, if something is kept for that.
+    fn phone(&self, site: &Site, request: &Request<'_>) -> (Option<usize>, Option<ClassId>) {
         let by_mac = || self.phones_by_mac.get(&request.header.hardware.mac()?).copied();
         let by_client_id = || self.phones_by_client_id.get(request.client_id()?).copied();
         let circuit = || request.agent_option(code::CIRCUIT_ID);
@@ -189,7 +189,6 @@ impl Classifier {
         let by_port = || self.phones_by_port.get(remote()?)?.get(circuit()?).copied();
         let by_circuit = || self.phones_by_circuit.get(circuit()?).copied();
         let by_remote = || self.phones_by_remote.get(remote()?).copied();
-        let by_relay = || by_port().or_else(by_circuit).or_else(by_remote);
         let by_name = || {
             if self.phones_by_name.is_empty() {
                 return None;
@@ -202,7 +201,18 @@ impl Classifier {
                 .flatten()
                 .find_map(|name| self.phones_by_name.get(&comparable(name)).copied())
         };
-        by_mac().or_else(by_client_id).or_else(by_relay).or_else(by_name)
+        let ways: [&dyn Fn() -> Option<usize>; 6] =
+            [&by_mac, &by_client_id, &by_port, &by_circuit, &by_remote, &by_name];
+        let mut known = ways.iter().filter_map(|way| way());
+        let Some(first) = known.next() else { return (None, None) };
+        let phone = |at: usize| site.phones.get(at);
+        let at = match phone(first).is_some_and(Phone::is_only_listed) {
+            true => known.find(|at| !phone(*at).is_some_and(Phone::is_only_listed)),
+            false => None,
+        };
+        let at = at.unwrap_or(first);
+        let class = |at: usize| phone(at).and_then(|phone| phone.class);
+        (Some(at), class(at).or_else(|| class(first)))
     }
 
     fn by_kind(&self, kind: EvidenceKind, sighting: &Sighting<'_>) -> Option<ClassId> {

@@ -198,3 +198,10 @@ pub struct Phone {
     /// The line that defines it.
     pub origin: Origin,
 }
+
+impl Phone {
+    /// Whether nothing is kept for it: no address, and no options.
+    pub fn is_only_listed(&self) -> bool {
+        self.address.is_none() && self.options.is_empty()
+    }
+}

@@ -272,7 +272,8 @@ fn past_the_relay(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
     let Ok(client) = request.identity() else { return };
     let asker = context.asker(&client);
     let kept = || table.kept_for(now, &asker, header.ciaddr);
-    let phone = if context.phone.is_none() { kept() } else { None };
+    let is_stated = context.phone.is_some_and(|(_, phone)| !phone.is_only_listed());
+    let phone = if is_stated { None } else { kept() };
     let phone = phone.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
     let phone = phone.filter(|(_, phone)| phone.key.is_of_relay());
     let listed = phone.and_then(|(_, phone)| phone.class);

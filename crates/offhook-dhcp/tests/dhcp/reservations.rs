@@ -120,3 +120,21 @@ fn a_phone_that_changes_its_name_between_two_discovers_keeps_its_address() {
     assert_eq!(server.core.offer_count(), 1);
     assert_eq!(server.lease(ON_VOICE, &firmware).yiaddr(), ip("10.250.1.20"));
 }
+
+#[test]
+fn a_phone_of_a_list_has_what_is_kept_for_its_port_all_the_same() {
+    let mut lab = kept();
+    let class = Some(class_id(&lab, "SIP200"));
+    lab.phones.insert(0, Phone { class, ..phone(mac(1), None, Vec::new()) });
+    let mut server = Server::new(lab);
+    let ack = server.lease(ON_VOICE, &on_port(1));
+    assert_eq!((ack.yiaddr(), ack.text(67)), (ip("10.250.1.200"), Some("sip200.img")));
+    // Past the relay, where nobody tells of its port.
+    let renewal = Message::request(mac(1)).using(ip("10.250.1.200"));
+    let ack = server.reply(ON_VOICE, &renewal);
+    assert_eq!((ack.message_type(), ack.text(67)), (5, Some("sip200.img")));
+    // What is kept for the phone itself goes before.
+    let mut lab = kept();
+    lab.phones.insert(0, phone(mac(1), Some("10.250.1.30"), Vec::new()));
+    assert_eq!(Server::new(lab).lease(ON_VOICE, &on_port(1)).yiaddr(), ip("10.250.1.30"));
+}
