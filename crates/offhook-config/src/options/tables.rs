@@ -159,6 +159,7 @@ pub(super) fn parts(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Suboptions
 #[derive(Default)]
 pub(super) struct Suboptions {
     parts: Vec<Vec<u8>>,
+    codes: Vec<u8>,
     bad: bool,
 }
 
@@ -188,6 +189,17 @@ impl Suboptions {
             let hint = "sub-options go by number, from 1 to 254";
             return problem(Code::UnknownOption, message, "not a sub-option code", hint);
         };
+        if self.codes.contains(&code) {
+            self.bad = true;
+            let message = format!("sub-option {code} is set twice");
+            return problem(
+                Code::OptionTwice,
+                message,
+                "the same sub-option",
+                "leave one of them out",
+            );
+        }
+        self.codes.push(code);
         let inner = Wanted { code, kind: Kind::Bytes, names: wanted.names };
         let payload = value.and_then(|value| payload::read(&inner, &value));
         let Some(payload) = payload else {
