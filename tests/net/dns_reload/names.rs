@@ -106,7 +106,8 @@ fn a_hundred_thousand_names_survive_and_hold_up_nobody() {
     let client = lab.machine(Vlan::Voice, "10.250.1.200/24", "10.250.1.1");
     let server = lab.serve();
     // It may still have to do with its beginning, and a busy machine with much else.
-    assert_eq!(dig(&client, "+tries=5 vm40ic2.lab.voip A"), "10.250.1.152");
+    let first = dig(&client, "+tries=5 vm40ic2.lab.voip A");
+    assert_eq!(first.lines().last(), Some("10.250.1.152"));
     let some = [0, 7, 255, LEASES / 3, LEASES / 2, LEASES - 1].map(&named);
     let labels = some.each_ref().map(|(label, _)| label.as_str());
     let right = |name: &str, found: &[Ipv4Addr]| match some.iter().find(|(label, _)| label == name)
