@@ -101,6 +101,18 @@ fn a_file_that_cannot_be_read_is_a_diagnostic() {
 }
 
 #[test]
+fn a_pipe_beside_the_file_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, pipe) = (directory.path().join("offhook.toml"), directory.path().join("phones.csv"));
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let lab = include_str!("../../../config/lab.toml");
+    std::fs::write(&path, format!("{lab}\n[inventory]\nfile = \"phones.csv\"\n")).unwrap();
+    let loaded = load(&path);
+    let found: Vec<_> = loaded.diagnostics.errors().map(|error| error.code.name()).collect();
+    assert_eq!(found, ["inventory-unreadable"]);
+}
+
+#[test]
 fn an_unreadable_file_names_itself() {
     let loaded = load(Path::new("no/such/offhook.toml"));
     assert!(loaded.site.is_none());
