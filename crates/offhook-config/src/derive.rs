@@ -359,7 +359,7 @@ fn class(
     }
 
     for code in class.always.iter().flat_map(|codes| codes.codes.iter().map(|c| c.value)) {
-        if own(code) {
+        if own(code) || withheld(code) {
             continue;
         }
         for (scope, rules) in scopes.iter().zip(&mut by_scope) {

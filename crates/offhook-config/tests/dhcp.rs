@@ -560,3 +560,16 @@ fn a_class_whose_match_finds_polycom_phones_must_not_send_them_to_tftp() {
         assert_eq!(codes(&class(condition, tftp)), [""; 0], "{condition}");
     }
 }
+
+#[test]
+fn what_a_class_of_the_catalogue_is_to_lack_it_lacks_though_the_catalogue_sends_it_always() {
+    let site = lab_and("[[class]]\nname = \"440HD\"\nwithholds = [\"domain-name\", 66]\n");
+    let class = site.classes.iter().find(|class| class.name == "440HD").unwrap();
+    let by_scope = class.scope_options.iter().flat_map(|(_, rules)| rules);
+    let sends = |code: u8| -> Vec<Send> {
+        let rules = class.options.iter().chain(by_scope.clone());
+        rules.filter(|rule| rule.code == code).map(|rule| rule.send).collect()
+    };
+    assert_eq!((sends(15), sends(66)), (vec![Send::Never], vec![Send::Never]));
+    assert_eq!(sends(6), [Send::Always; 2]);
+}
