@@ -111,18 +111,23 @@ fn a_request_without_an_offer_waits_for_the_probe_and_is_refused_when_somebody_a
 
 #[test]
 fn a_client_that_renews_an_address_the_server_has_no_record_of_goes_on() {
-    let lab = Lab::new();
-    let _server = lab.serve();
-    // The machine answers for the address it has.
-    let address = "10.250.1.132";
-    let client = lab.machine(Vlan::Voice, &format!("{address}/24"), "10.250.1.1");
-    client.enter(|| {
-        let card = Card::open("eth0");
-        let own = offhook_net::Interface::named("eth0").unwrap().mac.unwrap();
-        let renewal = Message::new(REQUEST, own, 1).from(address.parse().unwrap());
-        card.broadcast(&renewal);
-        assert_eq!(card.reply(1).expect("an ACK").kind(), ACK);
-    });
+    // One that nobody has looked at yet, and one that was looked at before any client came, and found to be in use.
+    for (address, is_found) in [("10.250.1.132", false), ("10.250.1.21", true)] {
+        let lab = Lab::new();
+        // The machine answers for the address it has.
+        let client = lab.machine(Vlan::Voice, &format!("{address}/24"), "10.250.1.1");
+        let server = lab.serve();
+        if is_found {
+            server.wait_for_log(&["somebody else uses the address", address]);
+        }
+        client.enter(|| {
+            let card = Card::open("eth0");
+            let own = offhook_net::Interface::named("eth0").unwrap().mac.unwrap();
+            let renewal = Message::new(REQUEST, own, 1).from(address.parse().unwrap());
+            card.broadcast(&renewal);
+            assert_eq!(card.reply(1).expect("an ACK").kind(), ACK, "{address}");
+        });
+    }
 }
 
 #[test]

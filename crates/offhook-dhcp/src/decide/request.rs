@@ -123,7 +123,9 @@ fn verdict(
         return refuse("another address is reserved for this client");
     }
     let lease = table.address_of(asker);
-    match table.standing(context.now, asker, address) {
+    // What the probes found in use may be in use by this very client.
+    let says_so = intent == Intent::Extending;
+    match table.standing_in_use(context.now, asker, address, says_so) {
         Standing::Own => return Ok(()),
         Standing::Free => {}
         Standing::Taken => return refuse("address in use by another client"),

@@ -13,6 +13,12 @@ use crate::wall::Wall;
 /// The scope of an address that lies in no subnet of the site.
 pub(crate) const NO_SCOPE: u16 = u16::MAX;
 
+/// Whose an address is that somebody was found to use: no client has an identifier like that. The hardware address
+/// beside it is the one that answered.
+pub(crate) fn nobody() -> ClientId {
+    ClientId::Option61(Box::default())
+}
+
 /// An address and who has it, or had it last.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -66,6 +72,12 @@ impl Entry {
 
     pub(crate) fn is_withheld(&self, now: Time) -> bool {
         self.state == LeaseState::Declined && now < self.expires
+    }
+
+    /// Whether it is withheld because somebody was found to use it, and not because a client said so.
+    pub(crate) fn is_found_in_use(&self) -> bool {
+        self.state == LeaseState::Declined
+            && self.record.key(self.scope) == Key::new(self.scope, &nobody())
     }
 
     /// Whether it belongs to this client. What was declined belongs to nobody.

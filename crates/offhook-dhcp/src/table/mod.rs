@@ -336,13 +336,25 @@ impl Table {
 
     /// What an address is to a client.
     pub(crate) fn standing(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> Standing {
+        self.standing_in_use(now, asker, address, false)
+    }
+
+    /// The same, where the client may say that it uses the address.
+    pub(crate) fn standing_in_use(
+        &self,
+        now: Time,
+        asker: &Asker<'_>,
+        address: Ipv4Addr,
+        says_so: bool,
+    ) -> Standing {
         let Some(pools) = self.scopes.get(usize::from(asker.scope.0)) else {
             return Standing::NotLeasable;
         };
         let reserved = pools.reserved_for(address);
         let is_for_it = reserved.is_some() && reserved == asker.phone;
         let entry = self.entries.at(address);
-        if entry.is_some_and(|entry| entry.is_withheld(now)) {
+        let is_its_user = self.is_its_user(asker, address, says_so);
+        if entry.is_some_and(|entry| entry.is_withheld(now)) && !is_its_user {
             return Standing::Withheld;
         }
         let own = entry
@@ -351,7 +363,7 @@ impl Table {
             // The same phone under another name: a boot loader sends no option 61, its firmware does.
             let same = |entry: &Entry| is_for_it && entry.record.hardware() == asker.hardware;
             if entry.is_some_and(|entry| entry.is_live(now) && !same(entry))
-                || self.pending.is_changing(address)
+                || (self.pending.is_changing(address) && !is_its_user)
             {
                 return Standing::Taken;
             }
@@ -367,7 +379,11 @@ impl Table {
         }
         if own {
             Standing::Own
-        } else if is_for_it || self.offers.is_held(address) || self.has_room_for(asker) {
+        } else if is_for_it
+            || is_its_user
+            || self.offers.is_held(address)
+            || self.has_room_for(asker)
+        {
             Standing::Free
         } else {
             Standing::Reserved

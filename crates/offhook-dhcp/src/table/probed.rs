@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use offhook_model::{ClientId, HardwareAddress, LeaseState, LeaseWrite, Mac, ScopeId, Time};
+use offhook_model::{HardwareAddress, LeaseState, LeaseWrite, Mac, ScopeId, Time};
 
-use super::entry::{Entry, Name};
+use super::entry::{Entry, Name, nobody};
 use super::pending::{Change, Meaning};
 use super::record::Record;
 use super::{Asker, Provisional, Table};
@@ -49,6 +49,15 @@ impl Table {
         })
     }
 
+    /// Whether a client is the one that was found to use an address that is withheld for that: by its hardware address,
+    /// or, where nobody's is known, by its word.
+    pub(super) fn is_its_user(&self, asker: &Asker<'_>, address: Ipv4Addr, says_so: bool) -> bool {
+        self.entries.at(address).filter(|entry| entry.is_found_in_use()).is_some_and(|entry| {
+            let by = entry.record.hardware();
+            if by.bytes().is_empty() { says_so } else { by == asker.hardware }
+        })
+    }
+
     /// Whether who answers for an address is the very client that it is held for.
     pub(crate) fn is_held_for(&self, address: Ipv4Addr, by: Mac) -> bool {
         self.offers.at(address).is_some_and(|offer| offer.hardware.mac() == Some(by))
@@ -82,7 +91,7 @@ impl Table {
             state: LeaseState::Declined,
             since: now,
             expires: now + hold,
-            record: Record::new(&ClientId::Hardware(hardware), hardware, None),
+            record: Record::new(&nobody(), hardware, None),
         };
         let writes = vec![LeaseWrite::Put(self.lease_of(&entry))];
         let ticket = self.pending.issue(Change::new(Meaning::Declined, address));

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use offhook_dhcp::{Ahead, Decision, NoReply};
-use offhook_model::{LeaseState, LeaseWrite, Time};
+use offhook_model::{LeaseState, LeaseWrite, Mac, Time};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -433,7 +433,9 @@ impl World {
             Op::InUse { link, address: last } => {
                 let address = address(link, last);
                 let (now, core_now) = (self.server.now, self.server.core_now());
-                if let Some((ticket, writes)) = self.server.core.in_use(core_now, address, None) {
+                // None of the clients: one of them may go on with what it uses.
+                let by = Some(Mac([2, 9, 9, 9, 9, 9]));
+                if let Some((ticket, writes)) = self.server.core.in_use(core_now, address, by) {
                     self.assert_nobody_else_believes_in((u8::MAX, link), address);
                     self.held.remove(&address);
                     self.withheld.insert(address, (now + Duration::from_secs(24 * 3600), false));

@@ -34,6 +34,16 @@ impl Server {
         write(&mut self.disk, &writes);
         self.core.committed(ticket)
     }
+
+    /// The answer to a message that may have to wait for a probe, which nobody answers.
+    fn after_its_probe(&mut self, message: &Message) -> u8 {
+        let mut decision = self.decide(ON_VOICE, &message.bytes());
+        if decision.hold.is_some() {
+            self.wait_millis(100);
+            decision = self.resume(ON_VOICE, &message.bytes());
+        }
+        Read::new(&decision.reply.expect("an answer").bytes).message_type()
+    }
 }
 
 #[test]
@@ -230,4 +240,53 @@ fn a_full_pool_is_not_probed() {
     server.wait(1000);
     assert!(server.probed().is_empty());
     assert_eq!(server.send(ON_VOICE, &Message::discover(mac(2))), Err(NoReply::PoolFull));
+}
+
+/// After a lost store it is the phones themselves that are found to use their addresses.
+#[test]
+fn a_client_that_was_found_to_use_an_address_goes_on_with_it_and_nobody_else_gets_it() {
+    const ACK: u8 = 5;
+    const NAK: u8 = 6;
+    let mut server = Server::new(probing());
+    assert!(server.probed().contains(&A));
+    let (ticket, writes) = server.core.in_use(server.now, A, Some(mac(7))).unwrap();
+    let extend = |n: u8| Message::request(mac(n)).using(A);
+    // Also while that is on its way to the disk.
+    assert_eq!(server.after_its_probe(&extend(8)), NAK);
+    assert_eq!(server.after_its_probe(&extend(7)), ACK);
+    write(&mut server.disk, &writes);
+    server.core.committed(ticket);
+    server.restart();
+    for n in 8..20 {
+        assert_eq!(server.reply(ON_VOICE, &extend(n)).message_type(), NAK);
+        let wish = Message::discover(mac(n)).with(50, A.octets());
+        assert_ne!(server.reply(ON_VOICE, &wish).yiaddr(), A);
+    }
+    let wish = Message::discover(mac(7)).with(50, A.octets()).with(61, b"the phone");
+    assert_eq!(server.reply(ON_VOICE, &wish).yiaddr(), A);
+    // It is known by what it answers with, whatever it calls itself.
+    assert_eq!(server.after_its_probe(&extend(7).with(61, b"the phone")), ACK);
+    assert_eq!(server.core.in_use(server.now, A, Some(mac(7))), None);
+}
+
+#[test]
+fn a_client_of_an_address_that_echoes_goes_on_with_it_where_nobody_knows_whose_echo_it_is() {
+    let mut server = Server::new(probing());
+    assert!(server.probed().contains(&A));
+    let (ticket, writes) = server.core.in_use(server.now, A, None).unwrap();
+    write(&mut server.disk, &writes);
+    server.core.committed(ticket);
+    server.restart();
+    let wish = Message::discover(mac(7)).with(50, A.octets());
+    assert_ne!(server.reply(ON_VOICE, &wish).yiaddr(), A);
+    let extend = Message::request(mac(7)).using(A);
+    assert_eq!(server.after_its_probe(&extend), 5);
+    // What was declined is withheld all the same.
+    let _ = server.lease(ON_VOICE, &Message::discover(mac(9)));
+    let held = server.core.leases().find(|lease| lease.hardware == mac(9).into()).unwrap().address;
+    let _ = server.send(ON_VOICE, &Message::decline(mac(9), held));
+    for n in [9, 10] {
+        let extend = Message::request(mac(n)).using(held);
+        assert_eq!(server.reply(ON_VOICE, &extend).message_type(), 6);
+    }
 }

@@ -158,8 +158,9 @@ impl LeaseRecord {
             address: lease.address,
             mac: lease.hardware.to_string(),
             client_id: match &lease.client {
-                ClientId::Option61(id) => Some(hex(id)),
-                ClientId::Hardware(_) => None,
+                ClientId::Option61(id) if !id.is_empty() => Some(hex(id)),
+                // Nobody's, or somebody's without.
+                ClientId::Option61(_) | ClientId::Hardware(_) => None,
             },
             scope: lease.scope.to_string(),
             family: lease.class.as_deref().map(str::to_owned),

@@ -66,7 +66,7 @@ impl Source {
                 }
             }
             Self::Store(leases) => {
-                let now = clock::wall();
+                let now = offhook_dhcp::beginning(clock::wall(), leases);
                 let wanted = leases.iter().filter(|lease| filter.matches(lease, now));
                 let records = wanted.map(|lease| LeaseRecord::new(lease, now)).collect();
                 each(now.as_millis(), records)?;
