@@ -13,6 +13,8 @@ pub enum Kind {
     Address,
     /// One or more IPv4 addresses.
     Addresses,
+    /// One IPv6 address.
+    Ipv6,
     /// One byte, 0 or 1.
     Bool,
     /// An unsigned byte.
@@ -41,11 +43,11 @@ pub enum Kind {
     DirectoryAgents,
     /// Whether they are mandatory, and text (RFC 2610, section 4).
     ServiceScopes,
-    /// The addresses of one server after a byte with their length (RFC 7291).
+    /// The addresses of each server after a byte with their length (RFC 7291).
     PcpServer,
     /// URIs, each after its length in two bytes (RFC 8572).
     Uris,
-    /// Code, length, payload each: option 43 (RFC 2132, 8.4).
+    /// Code, length, payload each: option 43 (RFC 2132, 8.4) and others.
     Suboptions,
     /// Data by enterprise number (RFC 3925, section 3).
     VendorClasses,
@@ -130,7 +132,7 @@ pub const OPTIONS: &[OptionDef] = &[
     option(60, "vendor-class-identifier", Kind::Bytes),
     option(61, "client-identifier", Kind::Bytes),
     option(62, "nwip-domain-name", Kind::Text),
-    option(63, "nwip-suboptions", Kind::Bytes),
+    option(63, "nwip-suboptions", Kind::Suboptions),
     option(64, "nisplus-domain", Kind::Text),
     option(65, "nisplus-servers", Kind::Addresses),
     option(66, "tftp-server-name", Kind::Text),
@@ -168,7 +170,7 @@ pub const OPTIONS: &[OptionDef] = &[
     option(100, "pcode", Kind::Text),
     option(101, "tcode", Kind::Text),
     option(108, "ipv6-only-preferred", Kind::U32),
-    option(109, "dhcp4o6-s46-saddr", Kind::Bytes),
+    option(109, "dhcp4o6-s46-saddr", Kind::Ipv6),
     option(112, "netinfo-server-address", Kind::Addresses),
     option(113, "netinfo-server-tag", Kind::Text),
     option(114, "captive-portal", Kind::Text),
@@ -193,8 +195,8 @@ pub const OPTIONS: &[OptionDef] = &[
     option(136, "pana-agent", Kind::Addresses),
     option(137, "v4-lost", Kind::PlainDomains),
     option(138, "capwap-ac-v4", Kind::Addresses),
-    option(139, "mos-addresses", Kind::Bytes),
-    option(140, "mos-fqdns", Kind::Bytes),
+    option(139, "mos-addresses", Kind::Suboptions),
+    option(140, "mos-fqdns", Kind::Suboptions),
     option(141, "sip-ua-cs-domains", Kind::PlainDomains),
     option(142, "andsf-addresses", Kind::Addresses),
     option(143, "sztp-redirect", Kind::Uris),

@@ -56,6 +56,7 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
             }
             Some(octets(&all))
         }
+        Kind::Ipv6 => value.ipv6().map(|address| address.octets().to_vec()),
         Kind::Bool => value.boolean().map(|value| vec![u8::from(value)]),
         Kind::U8 => {
             let number = value.integer::<u8>(least(code), u8::MAX.into())?;
@@ -81,7 +82,16 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
         }
         Kind::Text => text(value, code),
         Kind::Domains => domain_list(value).map(|all| domains(&all)),
-        Kind::PlainDomains => domain_list(value).map(|all| all.iter().flat_map(wire).collect()),
+        Kind::PlainDomains => {
+            let all = domain_list(value)?;
+            // RFC 5223, 8973 and 5986.
+            if matches!(code, 137 | 147 | 213) && all.len() > 1 {
+                let message = format!("option {code} is one domain name");
+                value.bad(Code::BadName, message, "write one name");
+                return None;
+            }
+            Some(all.iter().flat_map(wire).collect())
+        }
         Kind::Routes => {
             let list = value.one_or_many(|item| route(item, names))?;
             Some(complete(value, list)?.concat())
@@ -89,6 +99,11 @@ pub(super) fn read(wanted: &Wanted<'_>, value: &Value<'_>) -> Option<Vec<u8>> {
         Kind::SipServers => vendor::sip_servers(value, names),
         Kind::DirectoryAgents => Some([vec![0], octets(&addresses(value, names)?)].concat()),
         Kind::ServiceScopes => Some([vec![0], text(value, code)?].concat()),
+        // A list of lists is several servers.
+        Kind::PcpServer if value.elements().iter().any(Value::is_list) => {
+            let list = value.one_or_many(|item| pcp_server(item, names))?;
+            Some(complete(value, list)?.concat())
+        }
         Kind::PcpServer => pcp_server(value, names),
         Kind::Uris => uris(value),
         Kind::VendorClasses | Kind::VendorOptions if value.is_list() => {
