@@ -43,9 +43,13 @@ fn name(zone: &TimeZone) -> String {
     zone.iana_name().map_or_else(|| "this machine".to_owned(), str::to_owned)
 }
 
-/// Prints leases one by one; a table is as wide as its widest lease and so comes at the end.
+/// Leases of one table, which is as wide as the widest of them and so is printed at its end: of a million at once it
+/// would take gigabytes.
+const OF_ONE_TABLE: usize = 10_000;
+
+/// Prints leases one by one; in tables some at a time.
 enum Printer<W: Write> {
-    Table { table: Box<Table>, zone: TimeZone, to: W },
+    Table { table: Box<Table>, is_first: bool, zone: TimeZone, to: W },
     Json { any: bool, to: W },
     Csv { to: Box<csv::Writer<W>> },
 }
@@ -54,9 +58,7 @@ impl<W: Write> Printer<W> {
     fn new(format: ListFormat, mut to: W) -> Result<Self, Stop> {
         Ok(match format {
             ListFormat::Table => {
-                let mut table = Table::new();
-                table.load_style(UTF8_FULL_CONDENSED).set_header(TITLES);
-                Self::Table { table: Box::new(table), zone: TimeZone::system(), to }
+                Self::Table { table: table(), is_first: true, zone: TimeZone::system(), to }
             }
             ListFormat::Json => {
                 to.write_all(b"[")?;
@@ -73,8 +75,13 @@ impl<W: Write> Printer<W> {
 
     fn lease(&mut self, lease: LeaseRecord, now: u64) -> Result<(), Stop> {
         match self {
-            Self::Table { table, zone, .. } => {
+            Self::Table { table, is_first, zone, to } => {
                 table.add_row(cells(lease, now, zone));
+                if table.row_count() >= OF_ONE_TABLE {
+                    let full = std::mem::replace(table, self::table());
+                    writeln!(to, "{full}")?;
+                    *is_first = false;
+                }
             }
             Self::Json { any, to } => {
                 to.write_all(if std::mem::replace(any, true) { b",\n " } else { b"\n " })?;
@@ -90,8 +97,10 @@ impl<W: Write> Printer<W> {
     /// The time zone that times were printed in.
     fn finish(self) -> Result<TimeZone, Stop> {
         match self {
-            Self::Table { table, zone, mut to } => {
-                writeln!(to, "{table}")?;
+            Self::Table { table, is_first, zone, mut to } => {
+                if is_first || !table.is_empty() {
+                    writeln!(to, "{table}")?;
+                }
                 to.flush()?;
                 Ok(zone)
             }
@@ -106,6 +115,13 @@ impl<W: Write> Printer<W> {
             }
         }
     }
+}
+
+/// One without leases.
+fn table() -> Box<Table> {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(TITLES);
+    Box::new(table)
 }
 
 fn csv_error(error: csv::Error) -> Stop {
@@ -176,5 +192,16 @@ mod tests {
             assert!(line.contains(cell), "no {cell} in\n{text}");
         }
         assert_eq!(text.lines().count(), 6, "{text}");
+    }
+
+    #[test]
+    fn very_many_leases_are_several_tables() {
+        let leases = vec![record(20); 2 * OF_ONE_TABLE];
+        // Four lines around each.
+        let lines = |count| printed(ListFormat::Table, &leases[..count]).lines().count();
+        assert_eq!(lines(0), lines(1) - 1);
+        assert_eq!(lines(OF_ONE_TABLE), OF_ONE_TABLE + 4);
+        assert_eq!(lines(OF_ONE_TABLE + 1), OF_ONE_TABLE + 1 + 8);
+        assert_eq!(lines(2 * OF_ONE_TABLE), 2 * OF_ONE_TABLE + 8);
     }
 }

@@ -8,6 +8,9 @@ use super::Stop;
 use crate::clock;
 use crate::control::{Ask, Client, Failure, Filter, LeaseRecord, Reply};
 
+/// Leases of a store that are handed on at a time.
+const SOME: usize = 4096;
+
 /// The running server, or what is on disk.
 pub(super) enum Source {
     /// A server runs.
@@ -67,10 +70,15 @@ impl Source {
             }
             Self::Store(leases) => {
                 let now = offhook_dhcp::beginning(clock::wall(), leases);
-                let wanted = leases.iter().filter(|lease| filter.matches(lease, now));
-                let records = wanted.map(|lease| LeaseRecord::new(lease, now)).collect();
-                each(now.as_millis(), records)?;
-                Ok(None)
+                let mut wanted = leases.iter().filter(|lease| filter.matches(lease, now));
+                loop {
+                    let some = wanted.by_ref().take(SOME).map(|lease| LeaseRecord::new(lease, now));
+                    let some: Vec<_> = some.collect();
+                    if some.is_empty() {
+                        return Ok(None);
+                    }
+                    each(now.as_millis(), some)?;
+                }
             }
         }
     }
