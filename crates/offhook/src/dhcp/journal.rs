@@ -84,12 +84,7 @@ impl Journal {
         if !enabled!(Level::INFO) && trace.dropped.is_empty() {
             return;
         }
-        let throttle = match (reply.message, trace.message) {
-            (MessageType::Nak, _) => &self.refusals,
-            (MessageType::Offer, _) | (_, Some(MessageType::Inform)) => &self.offers,
-            _ => &self.leases,
-        };
-        let Some(unsaid) = pass(throttle) else { return };
+        let Some(unsaid) = pass(self.throttle(reply.message, trace.message)) else { return };
         // Only where lines were left out does a line say how many.
         let unsaid = some(unsaid);
         let site = self.site.load();
@@ -105,6 +100,15 @@ impl Journal {
             (MessageType::Nak, _) => told!("nak", client, reason, interface, unsaid),
             (_, Some(MessageType::Inform)) => told!("inform", client, reason, interface, unsaid),
             _ => told!("ack", client, reason, interface, unsaid),
+        }
+    }
+
+    /// What bounds the lines of such a reply to such a message.
+    fn throttle(&self, reply: MessageType, message: Option<MessageType>) -> &Mutex<Throttle> {
+        match (reply, message) {
+            (MessageType::Nak, _) => &self.refusals,
+            (MessageType::Offer, _) | (_, Some(MessageType::Inform)) => &self.offers,
+            _ => &self.leases,
         }
     }
 
@@ -266,4 +270,25 @@ fn pass(throttle: &Mutex<Throttle>) -> Option<u64> {
 
 fn some(unsaid: u64) -> Option<u64> {
     Some(unsaid).filter(|unsaid| *unsaid > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_reply_is_a_bounded_number_of_lines_and_an_office_that_boots_is_all_told() {
+        let lab = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/lab.toml");
+        let site = offhook_config::load(std::path::Path::new(lab)).site.unwrap();
+        let journal = Journal::new(Arc::new(site), Arc::default());
+        let told = |reply, message| {
+            (0..50_000).filter(|_| pass(journal.throttle(reply, Some(message))).is_some()).count()
+        };
+        // A few seconds may go by meanwhile.
+        let most = |least: usize| least..least + 2_000;
+        assert!(most(20_000).contains(&told(MessageType::Ack, MessageType::Request)));
+        assert!(most(200).contains(&told(MessageType::Offer, MessageType::Discover)));
+        assert!(most(20).contains(&told(MessageType::Nak, MessageType::Request)));
+        assert!(most(0).contains(&told(MessageType::Ack, MessageType::Inform)), "as offers");
+    }
 }
