@@ -195,14 +195,15 @@ fn what_room_comes_back_goes_to_the_database_first() {
                     fs::metadata(directory.join(format!("leases.journal-{end}"))).unwrap().len()
                 })
             };
-            let before = journals();
+            let (steps, before) = (health.steps(), journals());
             let mut removed = 0;
             while health.trouble().is_some() {
                 assert!(ballast.remove_one(), "round {round}: no room is enough");
                 removed += 1;
                 commit_until_full(&mut store, &mut next, &mut all);
                 std::thread::sleep(MOMENT * 5);
-                if health.trouble().is_some() {
+                // Where a part was folded the journal may have some of what is left, before the next part fails.
+                if health.steps() == steps {
                     assert_eq!(journals(), before, "round {round}: the journal took it");
                 }
             }

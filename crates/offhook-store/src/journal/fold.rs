@@ -82,6 +82,9 @@ struct State {
     leases: u64,
     failure: Option<Failure>,
     stop: bool,
+    /// How often a part of the work was done.
+    #[cfg(test)]
+    steps: u64,
 }
 
 /// Why it did not get on.
@@ -101,6 +104,12 @@ impl Health {
     pub fn trouble(&self) -> Option<String> {
         self.0.lock().failure.as_ref().map(|failure| failure.what.clone())
     }
+
+    /// How often a part of what there was to do was done.
+    #[cfg(test)]
+    pub(crate) fn steps(&self) -> u64 {
+        self.0.lock().steps
+    }
 }
 
 impl Folder {
@@ -113,7 +122,14 @@ impl Folder {
         room: Arc<dyn Room>,
         reopen: Reopen,
     ) -> Result<Self, Fault> {
-        let state = State { work, leases: tables::count(&db)?, failure: None, stop: false };
+        let state = State {
+            work,
+            leases: tables::count(&db)?,
+            failure: None,
+            stop: false,
+            #[cfg(test)]
+            steps: 0,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -216,6 +232,10 @@ fn run(shared: &Shared, db: Database, rest: Duration, room: &dyn Room, reopen: &
                 blocks = (blocks * 2).min(STEP);
                 state.leases = leases;
                 state.failure = None;
+                #[cfg(test)]
+                {
+                    state.steps += 1;
+                }
                 state.work = (!done).then_some(work);
                 shared.changed.notify_all();
             }
