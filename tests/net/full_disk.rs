@@ -12,20 +12,32 @@ use std::time::{Duration, Instant};
 use crate::lab::{Lab, Netns, PATIENCE, Server, Vlan, run};
 use crate::packet::*;
 
-/// A file system of its own in memory, gone with the value: it is mounted nowhere but in a mount namespace that one
-/// process holds.
+/// A file system of its own, gone with the value: it is mounted nowhere but in a mount namespace that one process holds.
 pub(crate) struct SmallDisk {
     holder: Child,
     mount: PathBuf,
 }
 
 impl SmallDisk {
+    /// In memory.
     pub(crate) fn new(lab: &Lab, size: &str) -> Self {
+        Self::mount(lab, &format!("mount -t tmpfs -o size={size} none \"$0\""))
+    }
+
+    /// ext4 with or without some features, on a disk that has a cache and counts what it is told.
+    pub(crate) fn ext4(lab: &Lab, features: &str) -> Self {
+        let image = lab.dir.path().join("image");
+        File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        run(Command::new("mkfs.ext4").args(["-q", "-O", features]).arg(&image));
+        Self::mount(lab, &format!("mount -o loop '{}' \"$0\"", image.display()))
+    }
+
+    fn mount(lab: &Lab, command: &str) -> Self {
         let mount = lab.dir.path().join("small");
         fs::create_dir(&mount).unwrap();
         let mut holder = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c"])
-            .arg(format!("mount -t tmpfs -o size={size} none \"$0\" && echo mounted && exec cat"))
+            .arg(format!("{command} && echo mounted && exec cat"))
             .arg(&mount)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -43,7 +55,15 @@ impl SmallDisk {
         root.join(self.mount.strip_prefix("/").unwrap())
     }
 
-    fn state(&self) -> PathBuf {
+    /// The name of the disk.
+    pub(crate) fn device(&self) -> String {
+        let mounts = fs::read_to_string(format!("/proc/{}/mounts", self.holder.id())).unwrap();
+        let mount = self.mount.to_str().unwrap();
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(mount)).unwrap();
+        line.split(' ').next().unwrap().strip_prefix("/dev/").unwrap().to_owned()
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
         self.path().join("state")
     }
 

@@ -18,6 +18,7 @@ mod crash;
 mod dhclient;
 mod dns;
 mod dns_reload;
+mod durable;
 mod forward;
 mod full_disk;
 mod health;

@@ -3,7 +3,8 @@
 //! A segment's blocks are overwritten in place, in room that was written before, so that making a batch durable
 //! needs no change of the file system's own records. Such a write costs least when the kernel is spared the page
 //! cache too: one call (`O_DIRECT`, `O_DSYNC`) that returns when the disk has said that it is safe, its own cache
-//! included. File systems that cannot do that get a write and a sync, which promise the same.
+//! included; or two, where one would write more than the blocks ([`DiskCache`]). File systems that cannot do that get a
+//! write and a sync, which promise the same.
 
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
@@ -17,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::block::BLOCK;
+use super::disk_cache::DiskCache;
 
 /// A file, or what stands for one in tests.
 pub(crate) type Medium = Arc<dyn Backing>;
@@ -80,6 +82,8 @@ pub(crate) struct BackingFile {
 #[derive(Debug)]
 struct Direct {
     file: File,
+    /// What has to be emptied after a write, if the write does not see to it.
+    cache: Option<DiskCache>,
     buffer: Mutex<Vec<u8>>,
     /// The file system took the flags and not the write.
     refused: AtomicBool,
@@ -92,10 +96,13 @@ impl BackingFile {
     /// It is not, or may not be read or written.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let flags = OFlag::O_DIRECT | OFlag::O_DSYNC;
+        let cache = DiskCache::of(&file, path);
+        let synced = if cache.is_some() { OFlag::empty() } else { OFlag::O_DSYNC };
+        let flags = OFlag::O_DIRECT | synced;
         let direct = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok();
         let direct = direct.map(|file| Direct {
             file,
+            cache,
             buffer: Mutex::default(),
             refused: AtomicBool::new(false),
         });
@@ -166,7 +173,7 @@ impl Direct {
         };
         aligned.copy_from_slice(blocks);
         match self.file.write_all_at(aligned, offset) {
-            Ok(()) => Ok(true),
+            Ok(()) => self.cache.as_ref().map_or(Ok(()), DiskCache::empty).map(|()| true),
             // Blocks longer than ours, or a file system that looks at the flags only now.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
                 self.refused.store(true, Ordering::Relaxed);

@@ -10,6 +10,7 @@
 //! tell. That is why an empty one is written when nothing was committed for a while.
 
 mod block;
+mod disk_cache;
 pub(crate) mod fold;
 mod medium;
 mod segment;
