@@ -78,8 +78,11 @@ impl Table {
             return None;
         }
         // Who had it may be about to leave: a phone that hops to another VLAN.
-        let lingers =
-            entry.is_some_and(|entry| by.is_some() && entry.record.hardware().mac() == by);
+        let lingers = entry.is_some_and(|entry| {
+            entry.state != LeaseState::Declined
+                && by.is_some()
+                && entry.record.hardware().mac() == by
+        });
         let hold = if lingers { self.decline_hold.min(LINGER) } else { self.decline_hold };
         self.drop_offer(address);
         let hardware = by.map_or(HardwareAddress::new(0, &[]), HardwareAddress::from);

@@ -82,6 +82,20 @@ fn an_address_in_use_is_withheld_and_never_offered() {
 }
 
 #[test]
+fn who_is_found_to_use_an_address_day_after_day_has_it_withheld_as_long_each_time() {
+    let mut server = Server::new(probing());
+    let wish = |n| Message::discover(mac(n)).with(50, A.octets());
+    for n in 0..3 {
+        server.decide(ON_VOICE, &wish(n).bytes());
+        server.probed();
+        server.squat(A);
+        server.wait(24 * 3600 - 1);
+        assert_ne!(server.reply(ON_VOICE, &wish(n + 10)).yiaddr(), A, "the {n}th time");
+        server.wait(1);
+    }
+}
+
+#[test]
 fn an_offer_waits_for_a_probe_that_is_not_answered_yet_and_its_retransmission_starts_none() {
     let mut server = Server::new(probing());
     let discover = Message::discover(mac(1)).with(50, [10, 250, 1, 140]).bytes();
