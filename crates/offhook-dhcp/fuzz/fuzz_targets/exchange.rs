@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(reply.bytes.len() >= 300);
     assert!(reply.bytes.len() <= request.reply_limit() || long > 200, "{}", reply.bytes.len());
     let read = support::Read::new(&reply.bytes);
-    assert_eq!(read.option(61), request.client_id());
+    assert_eq!(read.option(61), request.option(61));
     if let Some(relay) = request.option(82).filter(|relay| !relay.is_empty()) {
         assert_eq!(read.option(82), Some(relay));
         // Last in the options field; what is in `file` and `sname` is read after it.
