@@ -55,8 +55,9 @@ proptest! {
         options in options(),
         relay in proptest::option::of(prop::collection::vec(any::<u8>(), 0..300)),
     ) {
+        let rank = |code| if code == 53 { Rank::Protocol } else { Rank::Asked };
         let fields: Vec<_> =
-            options.iter().map(|(code, value)| field(*code, value, Rank::Asked)).collect();
+            options.iter().map(|(code, value)| field(*code, value, rank(*code))).collect();
         // 1,472 bytes may not do; what is left off is named, what is there is whole.
         let encoded = encode(&head(b""), &fields, relay.as_deref(), 1472);
         prop_assert!(encoded.bytes.len() >= 300 && encoded.bytes.len() <= 1472);
