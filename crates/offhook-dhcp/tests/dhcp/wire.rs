@@ -345,6 +345,23 @@ fn the_least_important_option_is_left_off_first() {
 }
 
 #[test]
+fn small_options_give_way_to_a_long_one_that_matters_more_and_no_more_of_them_than_needed() {
+    let long = [7; 450];
+    let fields = [
+        field(53, &[5], Rank::Protocol),
+        field(15, &[1; 20], Rank::Asked),
+        field(43, &long, Rank::Always),
+        field(119, &[2; 40], Rank::Asked),
+    ];
+    // Main part, `file` and `sname` hold 483 octets of a long option, beside 53 and 52.
+    let encoded = encode(&head(b""), &fields, None, 548);
+    assert_eq!(encoded.dropped, [119]);
+    let read = Read::new(&encoded.bytes);
+    assert_eq!(read.option(43), Some(&long[..]));
+    assert_eq!(read.option(15), Some(&[1; 20][..]));
+}
+
+#[test]
 fn a_hardware_address_of_another_kind_is_echoed_as_it_is() {
     let hardware = HardwareAddress::new(32, &[9; 16]);
     let head = Head { hardware, chaddr: [9; 16], ..head(b"") };

@@ -85,8 +85,7 @@ impl Journal {
             return;
         }
         let Some(unsaid) = pass(self.throttle(reply.message, trace.message)) else { return };
-        // Only where lines were left out does a line say how many.
-        let unsaid = some(unsaid);
+        let unsaid = if_any(unsaid);
         let site = self.site.load();
         let client = client(&site, trace);
         if !trace.dropped.is_empty() {
@@ -122,7 +121,7 @@ impl Journal {
             _ => Count::Release,
         });
         let Some(unsaid) = pass(&self.leases) else { return };
-        let unsaid = some(unsaid);
+        let unsaid = if_any(unsaid);
         match trace.message {
             Some(MessageType::Decline) => warn!(
                 mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, interface,
@@ -268,7 +267,8 @@ fn pass(throttle: &Mutex<Throttle>) -> Option<u64> {
     throttle.lock().unwrap_or_else(PoisonError::into_inner).pass()
 }
 
-fn some(unsaid: u64) -> Option<u64> {
+/// What is none is not said in the lines of each and every lease.
+fn if_any(unsaid: u64) -> Option<u64> {
     Some(unsaid).filter(|unsaid| *unsaid > 0)
 }
 
