@@ -26,7 +26,7 @@ pub(crate) struct Known {
     /// Where the site is in time, and whether that could not be read.
     time: Option<SiteTime>,
     time_bad: bool,
-    /// The offset in force in a time zone was asked for.
+    /// The offset in force in a time zone was asked for, as the value of an option.
     asked_current: Cell<bool>,
     /// The names of the scopes, in their order; none where one could not be read.
     scopes: Vec<Option<String>>,
@@ -34,7 +34,8 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// Whether the offset in force in a time zone was asked for since this was asked.
+    /// Whether the offset in force in a time zone was asked for since this was asked: by the option that was just read,
+    /// if that is asked of every one.
     pub(crate) fn asked_current(&self) -> bool {
         self.asked_current.take()
     }
@@ -58,11 +59,16 @@ impl Names {
         let time = self.known.time.as_ref()?;
         Some(match which {
             Offset::Standard => time.standard,
-            Offset::Current => {
-                self.known.asked_current.set(time.zone.is_some());
-                time.current
-            }
+            Offset::Current => time.current,
         })
+    }
+
+    /// The same for an option, which is to follow the clock if it is the offset in force in a time zone.
+    pub(crate) fn offset_of_option(&self, value: &Value<'_>, which: Offset) -> Option<i32> {
+        let offset = self.offset(value, which)?;
+        let has_zone = self.known.time.as_ref().is_some_and(|time| time.zone.is_some());
+        self.known.asked_current.set(which == Offset::Current && has_zone);
+        Some(offset)
     }
 
     pub(crate) fn add_scopes(&mut self, scopes: &[ScopeFacts], incomplete: bool) {

@@ -476,6 +476,28 @@ fn a_time_zone_is_told_by_offset_rule_and_name() {
 }
 
 #[test]
+fn nothing_but_the_offset_in_force_follows_the_clock() {
+    let lab = LAB.replace("[time]\n", "[time]\noffset = \"current\"\n");
+    let changed = |more: &str| {
+        let mut site = site(&format!("{lab}\n{more}"));
+        let door = site.classes.iter().position(|class| class.name == "door").unwrap();
+        let rules =
+            |site: &Site| [site.options.clone(), site.classes[door].options.clone()].concat();
+        let before = rules(&site);
+        assert!(site.follow_offset(7));
+        let both = before.into_iter().zip(rules(&site));
+        let changed = both.filter(|(before, after)| before.value != after.value);
+        changed.map(|(before, _)| before.code).collect::<Vec<_>>()
+    };
+    let door = "[[class]]\nname = \"door\"\nvendor_class = \"door\"\n";
+    let host_name = "host-name = \"phone\"";
+    assert_eq!(changed(&format!("{door}options = {{ {host_name} }}")), [2]);
+    assert_eq!(changed(&format!("[options]\n{host_name}\n{door}")), [2]);
+    assert_eq!(changed(&format!("{door}options = {{ 2 = \"standard\", {host_name} }}")), [2]);
+    assert_eq!(changed(&format!("{door}options = {{ 2 = \"current\", {host_name} }}")), [2, 2]);
+}
+
+#[test]
 fn a_phone_is_known_by_one_thing_or_by_a_port_of_a_switch() {
     let site = lab_and(
         "[[phone]]\nclient_id = \"door-7\"\naddress = \"10.250.1.200\"\n\

@@ -188,7 +188,7 @@ fn time_offset(value: &Value<'_>, names: &Names) -> Option<i32> {
         }
         _ => return crate::read_time_offset(value),
     };
-    names.offset(value, which)
+    names.offset_of_option(value, which)
 }
 
 pub(super) fn text(value: &Value<'_>, code: u8) -> Option<Vec<u8>> {
