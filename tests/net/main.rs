@@ -11,6 +11,7 @@
 mod access;
 mod addresses;
 mod asked;
+mod awake;
 mod clock;
 mod compliance;
 mod conformance;

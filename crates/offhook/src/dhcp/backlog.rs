@@ -63,6 +63,11 @@ impl Backlog {
         self.discovers.is_empty() && self.others.is_empty()
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.discovers.len() + self.others.len()
+    }
+
     /// Whether all the room is taken by what is never shed. What comes then waits in the kernel.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= self.most_bytes && self.discovers.is_empty()

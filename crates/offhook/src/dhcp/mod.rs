@@ -11,6 +11,7 @@ mod ports;
 mod prober;
 mod questions;
 mod upkeep;
+mod vigil;
 mod worker;
 
 use std::io;

@@ -20,6 +20,7 @@ use super::ports::Ports;
 use super::prober::{Held, Prober, Waiting};
 use super::questions::Question;
 use super::upkeep::Upkeep;
+use super::vigil::Vigil;
 use super::{Leases, WakeUp};
 use crate::clock::{self, Clock};
 use crate::dns::Feed;
@@ -102,6 +103,7 @@ struct Worker {
     /// Whether the last batch could not be written: nothing is offered that could not be acknowledged.
     storage_failed: bool,
     upkeep: Upkeep,
+    vigil: Vigil,
 }
 
 /// Serves until [`Mail::Stop`]; then everything handed to the store is durable.
@@ -150,6 +152,7 @@ pub(super) fn run(
         waiting: Waiting::default(),
         storage_failed: false,
         upkeep,
+        vigil: Vigil::new(clock.now()),
     };
     let mut batch = RecvBatch::new();
     worker.probe();
@@ -182,6 +185,7 @@ impl Worker {
             } else {
                 self.receive(batch, |_| true);
             }
+            let messages = self.backlog.len();
             // What a client sends after its ACK finds its lease settled: the mail was there first.
             let ended = self.read_mail(mail);
             for _ in 0..STEP {
@@ -189,6 +193,7 @@ impl Worker {
                 self.message(message, Core::handle);
             }
             send(&self.ports, &self.journal, &mut self.outbox);
+            self.vigil.look(self.clock.now(), messages);
             self.probe();
             let is_renewed = self.tick() && self.renew();
             self.rewrite();
@@ -422,7 +427,9 @@ impl Worker {
 
     /// How long there is nothing to do but to listen.
     fn patience(&self) -> Duration {
-        self.waiting.next(self.clock.now()).map_or(TICK, |next| next.min(TICK))
+        let now = self.clock.now();
+        let tick = self.vigil.patience(now).min(TICK);
+        self.waiting.next(now).map_or(tick, |next| next.min(tick))
     }
 
     /// Learns which addresses are in use, sends the offers that waited for that, and asks about more.
