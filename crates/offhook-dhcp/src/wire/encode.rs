@@ -234,11 +234,16 @@ fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece
         fields.get(*at).is_some_and(|field| parts.iter().all(|room| field.cost() > *room))
     };
     loop {
-        let mut bulky_first = kept.clone();
-        bulky_first.sort_by_key(|at| (rank(*at) != Some(Rank::Protocol), !is_bulky(at)));
+        let whole = || {
+            let mut bulky_first = kept.clone();
+            bulky_first.sort_by_key(|at| (rank(*at) != Some(Rank::Protocol), !is_bulky(at)));
+            fit(fields, &kept, room, false).or_else(|_| fit(fields, &bulky_first, room, false))
+        };
+        let kept_cost: usize = kept.iter().filter_map(|at| fields.get(*at)).map(Field::cost).sum();
+        // Mostly it is far too much, and that is known sooner: anybody can ask for a reply like that.
         let whole =
-            fit(fields, &kept, room, false).or_else(|_| fit(fields, &bulky_first, room, false));
-        let homeless = match whole.or_else(|_| fit(fields, &kept, room, true)) {
+            Some(kept_cost).filter(|cost| *cost <= room.iter().sum()).and_then(|_| whole().ok());
+        let homeless = match whole.map_or_else(|| fit(fields, &kept, room, true), Ok) {
             Ok(places) => return places,
             Err(homeless) => homeless,
         };
