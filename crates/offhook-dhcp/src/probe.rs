@@ -178,3 +178,30 @@ impl Probes {
         std::mem::take(&mut self.next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_is_remembered_in_bounded_memory_the_latest_of_it() {
+        const SCOPE: ScopeId = ScopeId(0);
+        let again = Ipv4Addr::new(10, 0, 0, 1);
+        let scopes = vec![Some((ProbeKind::Icmp, Budget::default()))];
+        let mut probes = Probes { scopes, ..Probes::default() };
+        let mut now = Time::from_secs(1_800_000_000);
+        for n in 0..2 * MEMORY as u32 {
+            now = now + Duration::from_millis(PROBES.0);
+            let other = Ipv4Addr::from_bits(0x0a01_0000 + n);
+            assert!(probes.ask(now, SCOPE, other).is_some(), "{n}");
+            // Time and again, so that it is not forgotten when its first time is.
+            if n % 64 == 0 {
+                now = now + Duration::from_millis(PROBES.0);
+                probes.forget(again);
+                assert!(probes.ask(now, SCOPE, again).is_some(), "{n}");
+            }
+            assert!(probes.is_asked(now, again), "{n}");
+        }
+        assert!(probes.asked.len() <= MEMORY && probes.order.len() <= MEMORY);
+    }
+}

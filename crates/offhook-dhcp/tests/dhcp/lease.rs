@@ -290,6 +290,7 @@ fn an_address_declined_as_soon_as_it_was_offered_is_nobodys_across_a_restart() {
     assert_eq!(server.send(ON_VOICE, &stranger), Err(NoReply::NotHolder));
     let decline = server.decide(ON_VOICE, &Message::decline(mac(1), address).bytes());
     assert_eq!(decline.reply, Err(NoReply::Declined));
+    assert_eq!(server.core.offer_count(), 0);
     let events = server.commit(&decline);
     let [offhook_model::Event::Declined(lease)] = &events[..] else { panic!("{events:?}") };
     assert_eq!((lease.address, &*lease.scope), (address, "voice"));
@@ -337,4 +338,27 @@ fn a_decline_that_could_not_be_written_is_written_with_the_clients_next_lease() 
     assert_eq!(other.yiaddr(), ip("10.250.1.22"));
     let other = server.reply(ON_VOICE, &Message::discover(mac(3)).with(50, [10, 250, 1, 21]));
     assert_eq!(other.yiaddr(), ip("10.250.1.23"));
+}
+
+#[test]
+fn a_decline_that_could_not_be_written_is_over_for_the_client_that_gets_the_address_again() {
+    let mut server = Server::lab();
+    let wish = Message::discover(mac(1)).with(50, [10, 250, 1, 21]);
+    server.lease(ON_VOICE, &wish);
+    let decline = server.decide(ON_VOICE, &Message::decline(mac(1), ip("10.250.1.21")).bytes());
+    server.core.failed(decline.ticket.unwrap());
+    server.wait(24 * 3600);
+    assert_eq!(server.lease(ON_VOICE, &wish).yiaddr(), ip("10.250.1.21"));
+    let [lease] = &server.disk[..] else { panic!("{:?}", server.disk) };
+    assert_eq!(lease.state, offhook_model::LeaseState::Bound);
+}
+
+#[test]
+fn what_a_client_has_declined_is_not_its_own_when_the_time_is_over() {
+    let mut server = Server::lab();
+    let address = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    let _ = server.send(ON_VOICE, &Message::decline(mac(1), address));
+    server.wait(24 * 3600);
+    let reboot = Message::request(mac(1)).with(50, address.octets());
+    assert_eq!(server.send(ON_VOICE, &reboot), Err(NoReply::UnknownClient));
 }

@@ -20,6 +20,8 @@ mod names;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
+mod past_relay;
+#[cfg(test)]
 mod phones;
 #[cfg(test)]
 mod pools;

@@ -115,6 +115,7 @@ fn an_answer_that_comes_before_the_request_refuses_it_and_the_next_offer_is_anot
     let mut server = Server::new(probing());
     assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), A);
     server.squat(A);
+    assert_eq!(server.core.offer_count(), 0);
     let request = Message::request(mac(1)).with(50, A.octets()).with(54, VOICE_ADDRESS.octets());
     assert_eq!(server.reply(ON_VOICE, &request).message_type(), 6);
     assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), B);
@@ -132,6 +133,14 @@ fn in_a_storm_hardly_anybody_waits_for_long_and_few_probes_are_sent() {
     // Whose address is asked about waits for those who answer at once.
     assert_eq!(holds, [vec![8; 60], vec![100; 4]].concat());
     assert_eq!(server.probed().len(), 64);
+    // Nor for longer than everybody would.
+    let mut lab = probing();
+    lab.dhcp.probe_wait = Duration::from_millis(5);
+    let mut server = Server::new(lab);
+    for n in 0..10 {
+        let hold = server.decide(ON_VOICE, &Message::discover(mac(n)).bytes()).hold;
+        assert_eq!(hold, Some(server.now + Duration::from_millis(5)));
+    }
 }
 
 #[test]
@@ -177,6 +186,17 @@ fn a_client_gets_the_address_it_had_unprobed_for_ten_minutes_and_answers_for_it_
 }
 
 #[test]
+fn an_address_that_a_machine_lately_had_under_another_name_is_given_back_to_it_unprobed() {
+    let mut lab = probing();
+    lab.phones.push(phone(mac(1), Some("10.250.1.77"), Vec::new()));
+    let mut server = Server::new(lab);
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    let firmware = Message::discover(mac(1)).with(61, b"firmware");
+    let offer = server.decide(ON_VOICE, &firmware.bytes());
+    assert_eq!((offer.trace.address, offer.hold), (Some(ip("10.250.1.77")), None));
+}
+
+#[test]
 fn what_was_declined_is_nobodys_and_is_probed_before_its_last_holder_gets_it() {
     let mut server = Server::new(probing());
     server.lease(ON_VOICE, &Message::discover(mac(1)));
@@ -193,6 +213,10 @@ fn answers_to_what_was_not_asked_change_nothing() {
     let mut server = Server::new(probing());
     assert_eq!(server.core.in_use(server.now, ip("10.250.1.99"), Some(SQUATTER)), None);
     assert_eq!(server.core.in_use(server.now, ip("192.168.1.1"), None), None);
+    // Nor what comes so late that it is an answer to nothing any more.
+    assert!(server.probed().contains(&A));
+    server.wait(120);
+    assert_eq!(server.core.in_use(server.now, A, Some(SQUATTER)), None);
     assert_eq!((server.core.lease_count(), server.core.unsettled_count()), (0, 0));
 }
 
@@ -293,6 +317,9 @@ fn a_client_of_an_address_that_echoes_goes_on_with_it_where_nobody_knows_whose_e
     server.restart();
     let wish = Message::discover(mac(7)).with(50, A.octets());
     assert_ne!(server.reply(ON_VOICE, &wish).yiaddr(), A);
+    // Its word counts when it uses the address, not when it would like to.
+    let reboot = Message::request(mac(7)).with(50, A.octets());
+    assert_eq!(server.after_its_probe(&reboot), 6);
     let extend = Message::request(mac(7)).using(A);
     assert_eq!(server.after_its_probe(&extend), 5);
     // What was declined is withheld all the same.
@@ -303,4 +330,17 @@ fn a_client_of_an_address_that_echoes_goes_on_with_it_where_nobody_knows_whose_e
         let extend = Message::request(mac(n)).using(held);
         assert_eq!(server.reply(ON_VOICE, &extend).message_type(), 6);
     }
+}
+
+#[test]
+fn a_client_that_was_found_to_use_an_address_goes_on_with_it_where_strangers_get_no_other() {
+    let mut lab = probing();
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.21".parse().unwrap()];
+    lab.scopes[0].reserved_share = 50;
+    let mut server = Server::new(lab);
+    server.probed();
+    let (ticket, _) = server.core.in_use(server.now, A, Some(mac(7))).unwrap();
+    server.core.committed(ticket);
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(8))), Err(NoReply::ReservedShare));
+    assert_eq!(server.after_its_probe(&Message::request(mac(7)).using(A)), 5);
 }

@@ -156,6 +156,38 @@ fn who_belongs_in_another_scope_of_the_link_is_answered_about_addresses_of_none(
 }
 
 #[test]
+fn the_first_scope_of_the_link_that_serves_a_client_answers_it_and_is_the_one_that_is_logged() {
+    let mut lab = campus();
+    let mut last = lab.scopes[2].clone();
+    last.name = "last".into();
+    last.subnet = "10.252.0.0/24".parse().unwrap();
+    last.pools = Vec::new();
+    last.options = vec![rule(3, &[10, 252, 0, 1], offhook_model::Send::Always)];
+    lab.scopes.push(last);
+    lab.scopes[0].serve = Serve::Phones;
+    lab.scopes[2].serve = Serve::Phones;
+    let mut server = Server::new(lab);
+    let decision = server.decide(ON_VOICE, &Message::inform(mac(1), ip("172.16.0.9")).bytes());
+    assert_eq!(decision.trace.scope, Some(offhook_model::ScopeId(3)));
+    let reply = Read::new(&decision.reply.unwrap().bytes);
+    assert_eq!(reply.option(3), Some(&[10, 252, 0, 1][..]));
+}
+
+#[test]
+fn what_is_said_of_an_address_is_said_in_the_scope_that_has_it() {
+    let mut server = Server::new(campus());
+    let there = ip("10.251.0.12");
+    // Broadcast, as a soft phone does it.
+    let inform = server.decide(ON_VOICE, &Message::inform(mac(1), there).bytes());
+    let reply = Read::new(&inform.reply.unwrap().bytes);
+    assert_eq!(reply.option(3), Some(&[10, 251, 0, 1][..]));
+    let wish = Message::discover(mac(1)).with(50, there.octets());
+    assert_eq!(server.lease(ON_VOICE, &wish).yiaddr(), there);
+    let decline = Message::decline(mac(1), there);
+    assert_eq!(server.send(ON_VOICE, &decline), Err(NoReply::Declined));
+}
+
+#[test]
 fn scopes_of_one_interface_share_its_link() {
     let mut lab = campus();
     for scope in &mut lab.scopes {

@@ -138,6 +138,12 @@ fn request_that_selects_our_offer() {
         BROADCAST,
         ["ack-A", "ack-A", "ack-A", "ack-A", "ack-A", "nak", "nak", "nak", "ack-A"],
     );
+    // Another than was offered.
+    row(
+        &request.clone().with(50, B.octets()),
+        BROADCAST,
+        ["ack-B", "nak", "ack-B", "ack-B", "ack-B", "ack-B", "ack-B", "ack-B", "ack-B"],
+    );
     row(&request.clone().with(50, [192, 168, 9, 9]), BROADCAST, ["nak"; 9]);
     row(&request.clone().with(50, [10, 250, 1, 5]), BROADCAST, ["nak"; 9]);
     // Without an address: what it was offered, has, or would be offered.
