@@ -30,7 +30,7 @@ impl DiskCache {
     /// costs less than a sync of the file: on ext4 without a journal, as far as can be told. None everywhere else.
     pub(super) fn of(file: &File, path: &Path) -> Option<Self> {
         let is_ext4 = fstatfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(EXT4));
-        if !is_ext4 || !is_direct(file) || has_journal(file) {
+        if !is_ext4 || !is_direct(file) || has_journal(file) || !is_in_place(file) {
             return None;
         }
         Some(Self { root: root(file, path).ok()? })
@@ -50,6 +50,14 @@ fn is_direct(file: &File) -> bool {
             && is_unit(found.stx_dio_mem_align)
             && is_unit(found.stx_dio_offset_align)
     })
+}
+
+/// Whether every block of the file has its place on the disk, and the disk knows it: not where a backup was put back
+/// that leaves blocks of zeros out, or only just now. A write would give it one, and nothing but a sync of the file
+/// writes that down.
+fn is_in_place(file: &File) -> bool {
+    let is_full = |found: fs::Metadata| found.blocks().saturating_mul(512) >= found.len();
+    file.sync_all().is_ok() && file.metadata().is_ok_and(is_full)
 }
 
 /// Whether there is one, or nobody knows.
@@ -79,4 +87,19 @@ fn root(file: &File, path: &Path) -> io::Result<File> {
         root = Ok(directory);
     }
     root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_a_hole_in_it_is_not_in_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = File::create(directory.path().join("file")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4 * BLOCK], 0).unwrap();
+        assert!(is_in_place(&file));
+        file.set_len(64 * BLOCK as u64).unwrap();
+        assert!(!is_in_place(&file), "what is not there cannot be written in place");
+    }
 }
