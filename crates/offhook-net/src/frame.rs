@@ -4,9 +4,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::{fmt, io};
 
+use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    EtherType, Ethernet2Header, Ethernet2Slice, IpDscp, IpNumber, Ipv4Header, Ipv4Slice, UdpHeader,
-    UdpSlice,
+    EtherType, Ethernet2Header, Ethernet2Slice, IpDscp, IpNumber, Ipv4Header, Ipv4HeaderSlice,
+    Ipv4Slice, UdpHeader, UdpSlice,
 };
 use offhook_model::Mac;
 
@@ -91,9 +92,10 @@ impl<'a> UdpFrame<'a> {
         Ok(())
     }
 
-    /// Reads a frame; none when it is not an unfragmented IPv4 UDP datagram, whole and with lengths that
-    /// agree. Padding after the datagram is dropped. Checksums are not looked at: on veth and in virtual
-    /// machines the sender's kernel leaves the UDP one half done.
+    /// Reads a frame; none when it is not an unfragmented IPv4 UDP datagram, whole, with lengths that agree and
+    /// checksums that hold, as the kernel hands none to a UDP socket either. Padding after the datagram is dropped. A
+    /// UDP checksum may be missing, or half done: on veth and in virtual machines the sender's kernel leaves the rest
+    /// to hardware that is not there.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let ethernet = Ethernet2Slice::from_slice_without_fcs(bytes).ok()?;
         if ethernet.ether_type() != EtherType::IPV4 {
@@ -105,6 +107,10 @@ impl<'a> UdpFrame<'a> {
         }
         let udp = UdpSlice::from_slice(ip.payload().payload).ok()?;
         let header = ip.header();
+        let has_length = usize::from(udp.length()) == udp.slice().len();
+        if !has_length || sum([header.slice()]) != ALL_ONES || !is_intact(&header, &udp) {
+            return None;
+        }
         Some(Self {
             source_mac: Mac(ethernet.source()),
             destination_mac: Mac(ethernet.destination()),
@@ -116,6 +122,28 @@ impl<'a> UdpFrame<'a> {
             payload: udp.payload(),
         })
     }
+}
+
+/// What the words of anything with its checksum come to (RFC 1071).
+const ALL_ONES: u16 = u16::MAX;
+
+/// The one's complement sum of the words of several parts, of which all but the last are of even length.
+fn sum<const N: usize>(parts: [&[u8]; N]) -> u16 {
+    !parts
+        .into_iter()
+        .fold(Sum16BitWords::new(), Sum16BitWords::add_slice)
+        .ones_complement()
+        .to_be()
+}
+
+/// Whether the UDP checksum of a datagram holds, is not there, or is that of the pseudo header alone.
+fn is_intact(ip: &Ipv4HeaderSlice<'_>, udp: &UdpSlice<'_>) -> bool {
+    let [high, low] = udp.length().to_be_bytes();
+    let (source, destination) = (ip.source(), ip.destination());
+    let rest = [0, IpNumber::UDP.0, high, low];
+    udp.checksum() == 0
+        || sum([&source, &destination, &rest, udp.slice()]) == ALL_ONES
+        || sum([&source, &destination, &rest]) == udp.checksum()
 }
 
 #[cfg(test)]
@@ -202,6 +230,38 @@ mod tests {
             let mut other = bytes.clone();
             other[place] = value;
             assert_eq!(UdpFrame::parse(&other), None, "ARP, TCP, a first fragment: byte {place}");
+        }
+    }
+
+    #[test]
+    fn what_was_damaged_on_the_way_is_no_frame() {
+        for payload in [&b"DHCP"[..], b"DHCP!"] {
+            let mut bytes = Vec::new();
+            frame(payload).write(&mut bytes).unwrap();
+            for bit in 14 * 8..bytes.len() * 8 {
+                let mut other = bytes.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(UdpFrame::parse(&other), None, "bit {bit}");
+            }
+            // A length of nothing is none.
+            let mut other = bytes.clone();
+            other[38..42].fill(0);
+            assert_eq!(UdpFrame::parse(&other), None);
+        }
+    }
+
+    #[test]
+    fn a_udp_checksum_may_be_missing_or_half_done() {
+        let mut bytes = Vec::new();
+        frame(b"DHCP!").write(&mut bytes).unwrap();
+        // By another program: 10.250.1.5, 10.250.1.100, 17 and 13 come to 0x187b.
+        for checksum in [[0, 0], [0x18, 0x7b]] {
+            bytes[40..42].copy_from_slice(&checksum);
+            assert_eq!(UdpFrame::parse(&bytes), Some(frame(b"DHCP!")), "{checksum:x?}");
+        }
+        for checksum in [[0, 1], [0x18, 0x7a], [0xe7, 0x84], [0xff, 0xff]] {
+            bytes[40..42].copy_from_slice(&checksum);
+            assert_eq!(UdpFrame::parse(&bytes), None, "{checksum:x?}");
         }
     }
 

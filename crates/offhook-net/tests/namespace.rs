@@ -175,6 +175,12 @@ fn of_clients_without_an_address_those_are_heard_that_are_on_the_link_itself() {
         send_frame("voice1", &frame(nobody, SocketAddrV4::new(*SERVER.ip(), 69), None));
         send_frame("voice1", &frame(nobody, SERVER, Some(20)));
         send_frame("voice1", &frame(nobody, SERVER, Some(0xa000 + 20)));
+        // What was damaged on the way comes to none: a UDP socket gets none either.
+        for byte in [24, 41] {
+            let mut damaged = frame(nobody, SERVER, None);
+            damaged[byte] ^= 0x10;
+            send_frame("voice1", &damaged);
+        }
         // So does what this host sends itself.
         send_frame("voice0", &frame(nobody, SERVER, None));
         // A tag without a VLAN is a priority, and no more.
