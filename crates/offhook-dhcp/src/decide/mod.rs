@@ -356,7 +356,7 @@ fn prepare<'a>(
     // A relay may know us by the address of another link: that is the one it gets answers from, and that its clients
     // can reach.
     let here = Some(arrival.destination).filter(|address| setup.is_ours(*address));
-    let here = here.unwrap_or(link.address);
+    let here = here.unwrap_or_else(|| address_in(setup, link, scope, request));
     Ok(Context {
         now,
         setup,
@@ -373,6 +373,20 @@ fn prepare<'a>(
         server_id: request.server_id_override().or(named).unwrap_or(here),
         waited: trace.waited,
     })
+}
+
+/// Our address on the link that a client can reach without a router, where we have one (RFC 2131, 4.1): the one in the
+/// subnet it is served from, of several on its interface.
+fn address_in(setup: &Setup, link: &Link, scope: ScopeId, request: &Request<'_>) -> Ipv4Addr {
+    let interface = |scope| setup.site.scope(scope).and_then(|rules| rules.interface.as_ref());
+    let shares = |other: &&Link| {
+        let [one, other] = [link, *other].map(|link| link.scope.and_then(interface));
+        one.is_some() && one == other
+    };
+    let is_its = |other: &&Link| other.scope == Some(scope);
+    let beside = || setup.links.iter().filter(is_its).find(shares);
+    let is_elsewhere = link.scope != Some(scope) && !request.header.is_relayed();
+    is_elsewhere.then(beside).flatten().unwrap_or(link).address
 }
 
 fn conclude(context: &Context<'_>, outcome: Outcome, mut trace: Trace) -> Decision {
