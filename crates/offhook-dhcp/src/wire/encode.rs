@@ -236,7 +236,7 @@ fn place(fields: &[Field<'_>], room: usize, is_free: [bool; 2]) -> Vec<Vec<Piece
     loop {
         let whole = || {
             let mut bulky_first = kept.clone();
-            bulky_first.sort_by_key(|at| (rank(*at) != Some(Rank::Protocol), !is_bulky(at)));
+            bulky_first.sort_by_key(|at| !is_bulky(at));
             fit(fields, &kept, room, false).or_else(|_| fit(fields, &bulky_first, room, false))
         };
         let kept_cost: usize = kept.iter().filter_map(|at| fields.get(*at)).map(Field::cost).sum();

@@ -45,15 +45,21 @@ fn option_43_repeats_the_66_and_67_that_this_very_phone_is_given() {
     let own = |last, rule| phone(mac(last), None, vec![rule]);
     lab.phones.push(own(7, rule(67, b"test.img", Send::Always)));
     lab.phones.push(own(8, rule(66, b"", Send::Never)));
+    lab.phones.push(own(9, rule(66, b"tftp\0", Send::Always)));
+    let neither = [66, 67].map(|code| rule(code, b"", Send::Never)).to_vec();
+    lab.phones.push(phone(mac(10), None, neither));
     let mut server = Server::new(lab);
     let mut nested = |link, last| {
         let discover = Message::discover(mac(last)).with(60, "440HD").asking(&[1, 43]);
-        server.reply(link, &discover).option(43).map(<[u8]>::to_vec).unwrap()
+        server.reply(link, &discover).option(43).map(<[u8]>::to_vec)
     };
-    assert_eq!(nested(ON_NATIVE, 1), derived);
-    assert_eq!(nested(ON_VOICE, 2), b"\x42\x0810.9.9.9\x43\x09440hd.img");
-    assert_eq!(nested(ON_NATIVE, 7), b"\x42\x0910.0.0.11\x43\x08test.img");
-    assert_eq!(nested(ON_NATIVE, 8), b"\x43\x09440hd.img");
+    let some = |bytes: &[u8]| Some(bytes.to_vec());
+    assert_eq!(nested(ON_NATIVE, 1), some(derived));
+    assert_eq!(nested(ON_VOICE, 2), some(b"\x42\x0810.9.9.9\x43\x09440hd.img"));
+    assert_eq!(nested(ON_NATIVE, 7), some(b"\x42\x0910.0.0.11\x43\x08test.img"));
+    assert_eq!(nested(ON_NATIVE, 8), some(b"\x43\x09440hd.img"));
+    assert_eq!(nested(ON_NATIVE, 9), some(b"\x42\x04tftp\x43\x09440hd.img"));
+    assert_eq!(nested(ON_NATIVE, 10), None, "an option 43 of nothing");
 }
 
 /// Every option of the message in pieces of `size` bytes, all first pieces before all second ones.
@@ -245,6 +251,8 @@ fn header_fields_are_a_class_s_else_repeated_from_its_options_else_the_scope_s()
     lab.scopes[0].boot = fields("192.0.2.1", "scope", "scope.img");
     let door = class_id(&lab, "405HD");
     lab.classes[usize::from(door.0)].boot = fields("192.0.2.2", "class", "class.img");
+    let far = class_id(&lab, "420HD");
+    lab.classes[usize::from(far.0)].options.push(rule(67, &[b'x'; 128], Send::Always));
     let mut server = Server::new(lab);
     let mut header = |message: &Message| {
         let reply = server.reply(ON_VOICE, message);
@@ -262,6 +270,8 @@ fn header_fields_are_a_class_s_else_repeated_from_its_options_else_the_scope_s()
     assert_eq!(header(&phone("405HD")), told("192.0.2.2", "class", "class.img"));
     let inform = Message::inform(mac(1), ip("10.250.1.77"));
     assert_eq!(header(&inform), told("192.0.2.1", "scope", "scope.img"));
+    // Half a name would be another file's.
+    assert_eq!(header(&phone("420HD")), told("10.0.0.11", "scope", "scope.img"));
     // A NAK has none of it (RFC 2131, table 3).
     let wrong = Message::request(mac(1)).with(50, [9; 4]);
     assert_eq!(header(&wrong), told("0.0.0.0", "", ""));

@@ -197,6 +197,20 @@ fn an_address_that_a_machine_lately_had_under_another_name_is_given_back_to_it_u
 }
 
 #[test]
+fn an_address_that_an_administrator_no_longer_withholds_is_asked_about_anew() {
+    let mut server = Server::new(probing());
+    server.probed();
+    server.squat(A);
+    let (ticket, writes) = server.core.release(server.now, A).unwrap();
+    write(&mut server.disk, &writes);
+    server.core.committed(ticket);
+    server.wait(1);
+    let offer = server.decide(ON_VOICE, &Message::discover(mac(1)).with(50, A.octets()).bytes());
+    assert_eq!(offer.trace.address, Some(A));
+    assert!(offer.hold.is_some(), "it was in use a second ago");
+}
+
+#[test]
 fn what_was_declined_is_nobodys_and_is_probed_before_its_last_holder_gets_it() {
     let mut server = Server::new(probing());
     server.lease(ON_VOICE, &Message::discover(mac(1)));

@@ -116,6 +116,8 @@ fn a_relay_is_answered_from_the_address_of_ours_that_it_wrote_to() {
     // The relay's own wish goes before (RFC 5107), in the option alone.
     let override_ = relayed(1).with(82, b"\x0b\x04\x0a\x00\x00\x01");
     assert_eq!(told(&override_, NATIVE_ADDRESS), (2, NATIVE_ADDRESS, ip("10.0.0.1")));
+    let nobody = relayed(1).with(82, b"\x0b\x04\0\0\0\0");
+    assert_eq!(told(&nobody, NATIVE_ADDRESS), (2, NATIVE_ADDRESS, NATIVE_ADDRESS));
     let request = relayed(3).with(50, [10, 0, 0, 100]).with(54, NATIVE_ADDRESS.octets());
     assert_eq!(told(&request, NATIVE_ADDRESS), (5, NATIVE_ADDRESS, NATIVE_ADDRESS));
     let nak = relayed(3).with(50, [9, 9, 9, 9]);
@@ -321,6 +323,9 @@ fn a_message_nobody_is_there_for_is_silence_with_a_reason() {
     assert_eq!(server.decide(ON_VOICE, &anonymous).reply, Err(NoReply::NoIdentity));
     let long = Message::discover(mac(1)).with(61, [1; 600]);
     assert_eq!(server.send(ON_VOICE, &long), Err(NoReply::ClientIdTooLong));
+    let longest = |len| Message::discover(mac(1)).with(61, vec![1; len]);
+    assert_eq!(server.send(ON_VOICE, &longest(513)), Err(NoReply::ClientIdTooLong));
+    assert!(server.send(ON_VOICE, &longest(512)).is_ok());
     let decision = server.decide(7, &Message::discover(mac(1)).bytes());
     assert_eq!(decision.reply, Err(NoReply::UnknownLink));
     // Without a hardware address a client identifier does.
