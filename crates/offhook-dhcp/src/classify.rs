@@ -161,8 +161,8 @@ impl Classifier {
         Recognised { phone, class: found.map(|(class, _)| class), by: found.map(|(_, by)| by) }
     }
 
-    /// The class by which a client holds its lease, if that is one that its relay told of: a message that goes past the
-    /// relay does not show it.
+    /// The class that has the name `held`, if it is one of the scope that clients are of because of what their relay
+    /// says.
     pub fn told_by_relay<'a>(
         &self,
         site: &Site,
@@ -173,10 +173,10 @@ impl Classifier {
             return None;
         }
         let name = held()?;
-        let named = |id: &ClassId| site.class(*id).is_some_and(|class| class.name == name);
-        let found = self.of_relay.iter().copied().find(named)?;
-        let class = site.class(found)?;
-        (class.scopes.is_empty() || class.scopes.contains(&scope)).then_some(found)
+        let is_it = |class: &Class| {
+            class.name == name && (class.scopes.is_empty() || class.scopes.contains(&scope))
+        };
+        self.of_relay.iter().copied().find(|id| site.class(*id).is_some_and(is_it))
     }
 
     /// The phone of the inventory, and its class: by what is hardest to change first. Who is only listed, in a phone

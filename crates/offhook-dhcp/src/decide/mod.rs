@@ -99,6 +99,8 @@ impl Context<'_> {
             [code::VENDOR_CLASS, code::USER_CLASS, code::VENDOR_CLASS_BY_ENTERPRISE];
         const NAME: [u8; 2] = [code::HOST_NAME, code::FQDN];
         let says = |codes: &[u8]| codes.iter().any(|code| self.request.option(*code).is_some());
+        let is_listed =
+            self.class.is_some() && self.phone.and_then(|(_, phone)| phone.class) == self.class;
         Grant {
             asker: self.asker(client),
             address,
@@ -106,7 +108,7 @@ impl Context<'_> {
             scope_name: &self.scope_rules.name,
             class_name: self.class_rules().map(|class| &*class.name),
             host_name: crate::fqdn::own_name(&self.setup.site.zone, self.request),
-            keeps_class: !says(&CLASS),
+            keeps_class: !says(&CLASS) && !is_listed,
             keeps_name: !says(&NAME),
             network: self.network,
             waited: self.waited,
@@ -120,6 +122,12 @@ impl Context<'_> {
             Serve::Phones => self.is_recognised(),
             Serve::Inventory => self.phone.is_some(),
         }
+    }
+
+    /// Whether a relay tells of the client, or a switch that adds its option without being one.
+    fn is_told_of(&self) -> bool {
+        let request = self.request;
+        request.header.is_relayed() || request.option(code::RELAY_AGENT).is_some()
     }
 
     /// Whether the client wrote to us alone: it has a route, and renews what it has from here.
@@ -277,14 +285,12 @@ fn past_the_relay(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
     let phone = phone.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
     let phone = phone.filter(|(_, phone)| phone.key.is_of_relay());
     let listed = phone.and_then(|(_, phone)| phone.class);
-    let held = || {
-        let is_new = request.option(code::RELAY_AGENT).is_none()
-            && trace.recognition != Some(Recognition::Inventory);
-        table.class_of(now, &asker, header.ciaddr).filter(|_| is_new)
-    };
-    let told = || setup.classifier.told_by_relay(&setup.site, context.scope, held);
+    // What the message itself shows, or a phone list states, goes before.
+    let is_shown = context.is_told_of() || trace.recognition == Some(Recognition::Inventory);
+    let held = Some(header.ciaddr).filter(|held| !is_shown && table.is_live(now, *held));
+    let told = held.and_then(|held| told_before(context, table, &asker, held));
     let by = if listed.is_some() { Recognition::Inventory } else { Recognition::Match };
-    let class = listed.or_else(told);
+    let class = listed.or(told);
     if phone.is_none() && class.is_none() {
         return;
     }
@@ -301,6 +307,17 @@ fn past_the_relay(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
     if let Some(plan) = setup.plans.find(&setup.site, context.scope, context.class, phone) {
         context.plan = plan;
     }
+}
+
+/// The class that the client has an address as, or had it as last, if that is one that its relay told of.
+fn told_before(
+    context: &Context<'_>,
+    table: &Table,
+    asker: &Asker<'_>,
+    address: Ipv4Addr,
+) -> Option<ClassId> {
+    let Context { setup, scope, .. } = *context;
+    setup.classifier.told_by_relay(&setup.site, scope, || table.class_of(asker, address))
 }
 
 fn silence(reason: NoReply, trace: Trace) -> Decision {

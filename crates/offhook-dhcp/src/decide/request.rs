@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use offhook_model::ClientId;
 
-use super::{Context, Outcome, discover};
+use super::{Context, Outcome, discover, told_before};
 use crate::NoReply;
 use crate::probe::Probes;
 use crate::table::{Asker, Standing, Table};
@@ -59,7 +59,12 @@ pub(super) fn request(
                 table.hold_untold(now, &asker, address);
                 return Outcome::Wait(address, until);
             }
-            let provisional = table.grant(context.now, &context.grant(client, address));
+            let mut grant = context.grant(client, address);
+            // What the relay told when the lease began, it would tell again.
+            if context.is_told_of() && told_before(context, table, &asker, address).is_some() {
+                grant.keeps_class = false;
+            }
+            let provisional = table.grant(context.now, &grant);
             Outcome::Lease(address, provisional)
         }
         // Where another server may know better, a NAK is only for what was asked of us, or is known to be ours.

@@ -78,7 +78,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) scope_name: &'a str,
     pub(crate) class_name: Option<&'a str>,
     pub(crate) host_name: Option<&'a [u8]>,
-    /// Whether the message says nothing of the client's class, of its name: then a lease that goes on keeps what it has.
+    /// Whether neither the message nor the inventory says anything of the client's class, nor the message of its name:
+    /// then a lease that goes on keeps what it has.
     pub(crate) keeps_class: bool,
     pub(crate) keeps_name: bool,
     /// The scopes that share a link with the client's own, and it: a client has one address on a link.
@@ -291,11 +292,11 @@ impl Table {
         (entry.is_live(now) && entry.belongs_to(asker.client)).then_some(phone)
     }
 
-    /// The class that this client has an address as, if it has it now.
-    pub(crate) fn class_of(&self, now: Time, asker: &Asker<'_>, address: Ipv4Addr) -> Option<&str> {
+    /// The class that this client has an address as, or had it as last.
+    pub(crate) fn class_of(&self, asker: &Asker<'_>, address: Ipv4Addr) -> Option<&str> {
         let entry = self.entries.at(address)?;
         let is_its = entry.scope == asker.scope.0 && entry.belongs_to(asker.client);
-        self.names.text(entry.class_name).filter(|_| is_its && entry.is_live(now))
+        self.names.text(entry.class_name).filter(|_| is_its)
     }
 
     /// Whether somebody has an address now.

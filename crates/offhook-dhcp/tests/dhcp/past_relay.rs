@@ -77,6 +77,26 @@ fn what_a_switch_says_that_is_no_relay_goes_before_what_was_told_when_the_lease_
 }
 
 #[test]
+fn a_client_that_the_relay_tells_nothing_of_any_more_has_lost_its_class_past_it_too() {
+    let mut lab = ports();
+    lab.scopes[0].serve = Serve::All;
+    for moved in [|port| on_port(port, "c"), |port: Message| port.through(RELAY)] {
+        let mut server = Server::new(lab.clone());
+        let address = server.lease(ON_VOICE, &on_port(Message::discover(mac(1)), "a")).yiaddr();
+        assert_eq!(server.reply(ON_VOICE, &renewal(1, address)).text(224), Some("a"));
+        let ack = server.reply(ON_VOICE, &moved(renewal(1, address)));
+        assert_eq!((ack.message_type(), ack.text(224)), (5, None));
+        assert_eq!(server.reply(ON_VOICE, &renewal(1, address)).text(224), None);
+    }
+    // What it said itself when it began, and does not say again, is not the relay's to tell.
+    let mut server = Server::new(lab);
+    let phone = Message::discover(mac(1)).with(60, "440HD");
+    let address = server.lease(ON_VOICE, &on_port(phone, "c")).yiaddr();
+    server.reply(ON_VOICE, &on_port(renewal(1, address), "c"));
+    assert_eq!(server.disk[0].class.as_deref(), Some("440HD"));
+}
+
+#[test]
 fn the_class_that_a_phone_is_listed_with_meanwhile_goes_before_what_the_relay_told() {
     let mut server = Server::new(ports());
     let address = server.lease(ON_VOICE, &on_port(Message::discover(mac(1)), "a")).yiaddr();
@@ -87,7 +107,9 @@ fn the_class_that_a_phone_is_listed_with_meanwhile_goes_before_what_the_relay_to
     server.core.set_site(lab.into(), links(), now);
     let decision = server.decide(ON_VOICE, &renewal(1, address).bytes());
     assert_eq!(decision.trace.recognition, Some(Recognition::Inventory));
+    server.commit(&decision);
     assert_eq!(Read::new(&decision.reply.unwrap().bytes).text(224), Some("b"));
+    assert_eq!(server.disk[0].class.as_deref(), Some("b"));
 }
 
 #[test]
@@ -132,4 +154,19 @@ fn what_is_kept_for_a_port_is_not_had_through_another_nor_by_what_is_kept_for_a_
     assert_eq!(own, ip("10.250.1.201"));
     assert_eq!(server.reply(ON_VOICE, &renewal(3, own).with(61, b"same")).message_type(), 6);
     assert_eq!(server.reply(ON_VOICE, &renewal(2, own).with(61, b"same")).message_type(), 5);
+}
+
+#[test]
+fn what_is_kept_for_a_port_is_its_holders_past_the_relay_and_only_while_it_is() {
+    let mut lab = site();
+    let key = PhoneKey::CircuitId(b"a"[..].into());
+    let options = vec![rule(224, b"port a", Send::Always)];
+    lab.phones.push(Phone { key, ..phone(mac(0), Some("10.250.1.200"), options) });
+    let mut server = Server::new(lab);
+    let kept = server.lease(ON_VOICE, &on_port(Message::discover(mac(1)), "a")).yiaddr();
+    let mut told = |n| server.reply(ON_VOICE, &Message::inform(mac(n), kept)).text(224).is_some();
+    assert_eq!((told(1), told(2)), (true, false));
+    server.wait(8 * 3600);
+    assert_eq!(server.reply(ON_VOICE, &Message::inform(mac(1), kept)).text(224), None);
+    assert_eq!(server.reply(ON_VOICE, &renewal(1, kept)).message_type(), 6);
 }
