@@ -61,10 +61,7 @@ struct Sighting<'a> {
 impl Sighting<'_> {
     /// Whether the class exists where the client is.
     fn has(&self, id: ClassId) -> bool {
-        let here = |class: &Class| {
-            class.scopes.is_empty() || self.scope.is_some_and(|scope| class.scopes.contains(&scope))
-        };
-        self.site.class(id).is_some_and(here)
+        self.site.class(id).is_some_and(|class| class.is_in(self.scope))
     }
 
     /// The first class that exists there.
@@ -173,9 +170,7 @@ impl Classifier {
             return None;
         }
         let name = held()?;
-        let is_it = |class: &Class| {
-            class.name == name && (class.scopes.is_empty() || class.scopes.contains(&scope))
-        };
+        let is_it = |class: &Class| class.name == name && class.is_in(Some(scope));
         self.of_relay.iter().copied().find(|id| site.class(*id).is_some_and(is_it))
     }
 

@@ -199,6 +199,13 @@ pub struct Phone {
     pub origin: Origin,
 }
 
+impl Class {
+    /// Whether the class exists for the clients of a scope; without one, whether it exists for all.
+    pub fn is_in(&self, scope: Option<ScopeId>) -> bool {
+        self.scopes.is_empty() || scope.is_some_and(|scope| self.scopes.contains(&scope))
+    }
+}
+
 impl Phone {
     /// Whether nothing is kept for it: no address, and no options.
     pub fn is_only_listed(&self) -> bool {

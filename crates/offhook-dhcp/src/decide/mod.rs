@@ -284,7 +284,9 @@ fn past_the_relay(context: &mut Context<'_>, table: &Table, trace: &mut Trace) {
     let phone = if is_stated { None } else { kept() };
     let phone = phone.and_then(|at| setup.site.phones.get(at).map(|phone| (at, phone)));
     let phone = phone.filter(|(_, phone)| phone.key.is_of_relay());
-    let listed = phone.and_then(|(_, phone)| phone.class);
+    let is_here =
+        |id: &ClassId| setup.site.class(*id).is_some_and(|class| class.is_in(Some(context.scope)));
+    let listed = phone.and_then(|(_, phone)| phone.class).filter(is_here);
     // What the message itself shows, or a phone list states, goes before.
     let is_shown = context.is_told_of() || trace.recognition == Some(Recognition::Inventory);
     let held = Some(header.ciaddr).filter(|held| !is_shown && table.is_live(now, *held));

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use offhook_dhcp::{NoReply, Recognition};
-use offhook_model::{BytesTest, Class, Condition, Phone, PhoneKey, ScopeId, Send, Serve, Site};
+use offhook_model::{BytesTest, Class, Condition, Phone, PhoneKey, Send, Serve, Site};
 
 use crate::support::*;
 
@@ -131,10 +131,25 @@ fn a_class_that_is_not_one_of_the_scope_any_more_is_not_kept_past_the_relay() {
     let mut server = Server::new(ports());
     let address = server.lease(ON_VOICE, &on_port(Message::discover(mac(1)), "a")).yiaddr();
     let mut lab = ports();
-    lab.classes[0].scopes = vec![ScopeId(1)];
+    lab.classes[0].scopes = vec![NATIVE];
     let now = server.now;
     server.core.set_site(lab.into(), links(), now);
     assert_eq!(server.send(ON_VOICE, &renewal(1, address)), Err(NoReply::NotServed));
+}
+
+#[test]
+fn a_class_of_other_scopes_that_a_port_is_listed_with_is_none_past_the_relay_either() {
+    let mut lab = site();
+    let elsewhere = Class { scopes: vec![NATIVE], ..class(&lab, "elsewhere", None) };
+    lab.classes.insert(0, elsewhere);
+    let (key, listed) = (PhoneKey::CircuitId(b"a"[..].into()), Some(class_id(&lab, "elsewhere")));
+    let kept = phone(mac(0), Some("10.250.1.200"), Vec::new());
+    lab.phones.push(Phone { key, class: listed, ..kept });
+    let mut server = Server::new(lab);
+    let ack = server.lease(ON_VOICE, &on_port(Message::discover(mac(1)), "a"));
+    assert_eq!(ack.text(224), None);
+    let ack = server.reply(ON_VOICE, &renewal(1, ack.yiaddr()));
+    assert_eq!((ack.message_type(), ack.text(224)), (5, None));
 }
 
 #[test]
