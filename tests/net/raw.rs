@@ -6,7 +6,7 @@ use std::time::Duration;
 use offhook_model::Mac;
 use offhook_net::{FrameSocket, Interface};
 
-use crate::lab::{Lab, Vlan};
+use crate::lab::{Lab, Vlan, repository};
 use crate::packet::*;
 
 const NOBODY: Duration = Duration::from_millis(300);
@@ -341,4 +341,20 @@ fn what_a_client_says_right_after_its_ack_finds_its_lease_settled() {
             assert_eq!(reply.kind(), NAK, "round {n}");
         }
     });
+}
+
+#[test]
+fn a_client_that_sends_too_much_is_called_that() {
+    let lab = std::fs::read_to_string(repository().join("config/lab.toml")).unwrap();
+    let lab = Lab::with_config(&format!("{lab}\n[dhcp]\nclient_rate = 1\n"));
+    let server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        for xid in 0..20 {
+            card.broadcast(&Message::new(DISCOVER, mac(1), xid));
+        }
+        assert!(card.ask(&Message::new(DISCOVER, mac(2), 21)).is_some(), "others are answered");
+    });
+    server.wait_for_log(&["silent", &mac(1).to_string(), "rate-limited"]);
+    assert!(!server.log().contains("not a DHCP message"), "{}", server.log());
 }

@@ -156,17 +156,23 @@ impl Journal {
         let site = self.site.load();
         let client = client(&site, trace);
         self.counters.silent(reason);
-        let reason = reason.as_str();
         match trace.message {
             Some(message) => {
                 let Some(unsaid) = pass(&self.silence) else { return };
+                let reason = reason.as_str();
                 info!(
                     mac = %client.mac, ip = %client.ip, scope = client.scope, family = client.family, reason,
                     request = ?message, relay = %client.relay, interface, unsaid, "silent"
                 );
             }
+            // Too many are not even looked into.
+            None if reason == NoReply::RateLimited => {
+                let Some(unsaid) = pass(&self.silence) else { return };
+                info!(%source, mac = %client.mac, reason = reason.as_str(), interface, unsaid, "silent");
+            }
             None => {
                 let Some(unsaid) = pass(&self.malformed) else { return };
+                let reason = reason.as_str();
                 warn!(%source, mac = %client.mac, reason, interface, unsaid, "not a DHCP message");
             }
         }
