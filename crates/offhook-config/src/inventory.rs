@@ -311,6 +311,10 @@ fn key(text: &str, span: &Span, report: &Report) -> Option<PhoneKey> {
         None
     };
     match text.parse::<Mac>() {
+        Ok(mac) if !mac.is_of_a_device() => {
+            let message = format!("`{text}` is not the address of one device");
+            return skipped(Code::BadMac, message, "write the address that is on its label");
+        }
         Ok(mac) => return Some(PhoneKey::Mac(mac)),
         Err(error) if is_meant_as_mac(text) => {
             let hint = "write twelve hex digits, as in 00:90:8f:12:34:56";
@@ -334,11 +338,17 @@ fn key(text: &str, span: &Span, report: &Report) -> Option<PhoneKey> {
 fn is_meant_as_mac(text: &str) -> bool {
     let plain: String = text
         .chars()
-        .filter(|c| !matches!(c, ':' | '-' | '.' | ' '))
+        .filter(|c| !matches!(c, ':' | '-' | '.' | ' ' | '_'))
         .collect::<String>()
         .to_ascii_lowercase();
-    let of_a_phone = ["00908f", "0026fd", "0004f2", "64167f"].iter().any(|o| plain.starts_with(o));
-    let all_hex = plain.bytes().all(|b| b.is_ascii_hexdigit());
-    let has_digit = plain.bytes().any(|b| b.is_ascii_digit());
-    text.contains(':') || of_a_phone || (all_hex && has_digit && (9..=15).contains(&plain.len()))
+    let plain = plain.strip_prefix("0x").unwrap_or(&plain);
+    // Letters that are read as digits.
+    let read = plain.replace('o', "0").replace(['l', 'i'], "1");
+    let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
+    let digits = plain.bytes().filter(u8::is_ascii_digit).count();
+    // Anywhere: others write `SEP` before it, or the name of the phone.
+    let of_a_phone = ["00908f", "0026fd", "0004f2", "64167f"].iter().any(|oui| read.contains(oui));
+    let has_length = (9..=15).contains(&plain.len()) && digits > 0 && is_hex(plain);
+    let looks_like_one = read.len() == 12 && digits >= 6 && is_hex(&read);
+    text.contains(':') || of_a_phone || has_length || looks_like_one
 }

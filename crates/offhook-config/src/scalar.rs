@@ -171,7 +171,12 @@ impl Value<'_> {
 
     pub(crate) fn mac(&self) -> Option<Mac> {
         let text = self.string_for("a string with a MAC address", None)?;
-        match text.parse() {
+        match text.parse::<Mac>() {
+            Ok(mac) if !mac.is_of_a_device() => {
+                let message = format!("`{text}` is not the address of one device");
+                self.bad(Code::BadMac, message, "write the address that is on its label");
+                None
+            }
             Ok(mac) => Some(mac),
             Err(error) => {
                 let hint = "write twelve hex digits, as in \"00:90:8f:12:34:56\"";

@@ -138,6 +138,31 @@ fn bad_rows_are_warnings_each_with_its_place() {
 }
 
 #[test]
+fn what_is_meant_as_a_mac_address_is_no_computer() {
+    for address in [
+        "0x00908F123406",
+        "OO908F123401",
+        "0O1122334455",
+        "00112233445l",
+        "SEP00908F123405",
+        "00_90_8f_12_34_10",
+        "ff:ff:ff:ff:ff:ff",
+        "000000000000",
+        "01005e000001",
+    ] {
+        let list = format!("Name,Address\na,{address}\nb,00908f000001\n");
+        let loaded = read(list, "");
+        assert_eq!(mistakes(&loaded), [("bad-mac", 2, 3)], "{address}");
+        assert_eq!(loaded.site.unwrap().phones.len(), 1, "{address}");
+    }
+    for computer in ["pc-0012345678", "desktop-1a2b3c4", "office-12", "lol.lab.local", "cafe"] {
+        let site = site(format!("Name,Address\na,{computer}\n"));
+        let label = computer.split('.').next().unwrap().to_owned();
+        assert_eq!(site.phones[0].key, PhoneKey::HostName(label));
+    }
+}
+
+#[test]
 fn a_bad_row_takes_no_other_along() {
     let used = |list: String| {
         let loaded = read(list, "");

@@ -14,6 +14,12 @@ impl Mac {
         [a, b, c]
     }
 
+    /// Whether one device can have it: it is not a group's, broadcast included (IEEE 802, 8.2), and not all zeros.
+    pub fn is_of_a_device(self) -> bool {
+        let [first, ..] = self.0;
+        first & 1 == 0 && self.0 != [0; 6]
+    }
+
     /// Twelve lower-case hex digits without separators, as phones write themselves into file and host names.
     pub fn plain(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -97,6 +103,19 @@ mod tests {
         }
         assert_eq!(mac.to_string(), "00:90:8f:12:34:56");
         assert_eq!(mac.plain(), "00908f123456");
+    }
+
+    #[test]
+    fn groups_and_nobody_are_no_device() {
+        for (text, is_one) in [
+            ("00:90:8f:12:34:56", true),
+            ("02:00:00:00:00:00", true),
+            ("00:00:00:00:00:00", false),
+            ("ff:ff:ff:ff:ff:ff", false),
+            ("01:00:5e:00:00:01", false),
+        ] {
+            assert_eq!(text.parse::<Mac>().unwrap().is_of_a_device(), is_one, "{text}");
+        }
     }
 
     #[test]

@@ -54,7 +54,13 @@ pub(super) fn check(context: &Context<'_>) {
     });
     let phones = facts.phones.iter().filter_map(|phone| phone.key.as_ref());
     twice(context, Code::DuplicatePhone, phones, |key| {
-        let key = match key {
+        let hint = match key {
+            PhoneKey::CircuitId(_) => {
+                "leave one of the two out; for ports of two switches, add `remote_id` to each"
+            }
+            _ => "leave one of the two out",
+        };
+        let name = match key {
             PhoneKey::Mac(mac) => mac.to_string(),
             PhoneKey::HostName(name) => name.clone(),
             PhoneKey::ClientId(id) | PhoneKey::CircuitId(id) | PhoneKey::RemoteId(id) => {
@@ -64,7 +70,7 @@ pub(super) fn check(context: &Context<'_>) {
                 format!("{}, {}", remote.escape_ascii(), circuit.escape_ascii())
             }
         };
-        (format!("the phone `{key}` is listed twice"), "leave one of the two out".to_owned())
+        (format!("the phone `{name}` is listed twice"), hint.to_owned())
     });
     let addresses = facts.phones.iter().filter_map(|phone| phone.address.good());
     twice(context, Code::DuplicateAddress, addresses, |address| {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod duplicates;
+mod effect;
 mod firmware;
 mod lease;
 mod options;
@@ -44,6 +45,7 @@ pub(crate) fn all(
     lease::check(&context);
     shared::check(&context);
     pools::check(&context);
+    effect::check(&context);
     options::check(&context);
     polycom::check(&context);
     phones::check(&context);

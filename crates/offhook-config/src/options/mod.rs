@@ -52,21 +52,27 @@ const OWN: [(u8, &str); 13] = [
     (118, "clients send this one; `subnet_selection` in [dhcp] says whether it counts"),
 ];
 
+/// Whether the server computes this option itself; reports it.
+pub(crate) fn is_own(report: &Report, code: u8, span: &Span) -> bool {
+    let Some((_, hint)) = OWN.iter().find(|(own, _)| *own == code) else { return false };
+    report.push(
+        Problem::error(
+            Code::OptionNotSettable,
+            span,
+            format!("option {code} is not for the configuration to set"),
+        )
+        .label("the server takes care of it")
+        .hint(*hint),
+    );
+    true
+}
+
 /// Reads a table of options; what is wrong is reported and kept as broken.
 pub(crate) fn read(table: &Table<'_>, level: Level, names: &Names) -> Vec<Explicit> {
     let mut all: Vec<Explicit> = Vec::new();
     for (key, value) in table.all() {
         let Some(code) = code_of(table.report, &key) else { continue };
-        if let Some((_, hint)) = OWN.iter().find(|(own, _)| *own == code) {
-            table.report.push(
-                Problem::error(
-                    Code::OptionNotSettable,
-                    &key.span,
-                    format!("option {code} is not for the configuration to set"),
-                )
-                .label("the server takes care of it")
-                .hint(*hint),
-            );
+        if is_own(table.report, code, &key.span) {
             continue;
         }
         if let Some(first) = all.iter().find(|other| other.rule.code == code) {

@@ -147,6 +147,11 @@ fn least(code: u8) -> i128 {
 /// Text, a list of bytes, or a boolean: what needs no type to be told.
 pub(super) fn untyped(value: &Value<'_>) -> Option<Vec<u8>> {
     if value.is_list() {
+        if let Some(text) = value.elements().iter().find(|element| element.is_string()) {
+            let hint = "say what it is a list of, as in { addresses = [\"10.0.0.11\"] } or { domains = [\"lab.voip\"] }";
+            text.wrong_type("a byte from 0 to 255", Some(hint.to_owned()));
+            return None;
+        }
         return numbers(value, 1);
     }
     if value.is_boolean() {

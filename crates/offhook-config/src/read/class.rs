@@ -76,6 +76,17 @@ impl ClassFacts {
                 origin: table.report.origin(&list.span),
             })
         };
+        // Options that the server computes are neither withheld nor asked for.
+        let settable = |key| {
+            let mut found = codes(key, &[]);
+            if let Some(found) = &mut found {
+                let is_own = |code: &Spanned<u8>| {
+                    crate::options::is_own(table.report, code.value, &code.span)
+                };
+                found.codes.retain(|code| !is_own(code));
+            }
+            found
+        };
         let name = table.required("name", "\"440HD\"", Value::text);
         let label = table.field("label", Value::text).into_value();
         let condition = table.field("match", |value| super::condition::read(value, names));
@@ -107,8 +118,8 @@ impl ClassFacts {
                 .good()
                 .map(|file| (file.clone(), table.report.origin(&file.span))),
             gives: codes("gives", &DERIVABLE),
-            withholds: codes("withholds", &[]),
-            always: codes("always", &[]),
+            withholds: settable("withholds"),
+            always: settable("always"),
             boot_header: table.field("boot_header", Value::boolean).into_value(),
             boot: super::boot::read(table, names),
             condition: condition.into_value(),

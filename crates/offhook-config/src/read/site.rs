@@ -117,7 +117,19 @@ fn posix_rule(name: &str) -> Option<&'static str> {
 /// Seconds east of UTC of `"-05:00"` or of a number of seconds.
 pub(crate) fn time_offset(value: &Value<'_>) -> Option<i32> {
     const MOST: i32 = 16 * 3600;
-    if value.as_integer().is_some() {
+    /// No place is nearer to UTC without being there.
+    const LEAST: i128 = 15 * 60;
+    if let Some(seconds) = value.as_integer() {
+        if seconds != 0 && seconds.abs() < LEAST {
+            let sign = if seconds < 0 { '-' } else { '+' };
+            let hint = match seconds.abs() {
+                hours @ 1..=14 => format!("did you mean \"{sign}{hours:02}:00\"?"),
+                _ => "write sign, hours and minutes, as in \"-05:00\"".to_owned(),
+            };
+            let message = format!("this is an offset of {seconds} s from UTC, which is nobody's");
+            value.bad(Code::BadTimeOffset, message, hint);
+            return None;
+        }
         return value.integer((-MOST).into(), MOST.into());
     }
     let text = value.string_for("a string with an offset from UTC", None)?;

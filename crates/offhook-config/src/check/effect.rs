@@ -1,0 +1,196 @@
+//! What is right as it stands and has no effect, or none that could be meant: all of it warnings.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use offhook_model::{AddressRange, ScopeId, Send, Serve};
+
+use super::Context;
+use crate::Code;
+use crate::read::{ClassFacts, LEASE, PoolFacts, PoolUserFacts, ScopeFacts};
+use crate::report::{Problem, Span, Spanned};
+use crate::scalar::format_duration;
+
+pub(super) fn check(context: &Context<'_>) {
+    for (index, scope) in context.facts.scopes.iter().enumerate() {
+        phone_lease(context, scope);
+        unserved(context, scope);
+        routers(context, scope);
+        all_excluded(context, scope);
+        for pool in scope.pools.value().into_iter().flat_map(|pools| &pools.items) {
+            pool_of_absent_class(context, scope, index, pool);
+        }
+    }
+    for class in &context.facts.classes {
+        times_of_class(context, class);
+    }
+}
+
+/// `phone_lease` is for phones that are to move on.
+fn phone_lease(context: &Context<'_>, scope: &ScopeFacts) {
+    let (Some(lease), Some(vlan)) = (scope.phone_lease.good(), scope.vlan.good()) else { return };
+    context.report.push(
+        Problem::warning(
+            Code::LeaseTimes,
+            &lease.span,
+            "`phone_lease` holds in native scopes only, and this one is a VLAN",
+        )
+        .label("has no effect here")
+        .related(&vlan.span, "the VLAN")
+        .hint("write it in the native scope, or `lease` here"),
+    );
+}
+
+/// `serve = "inventory"`, and no inventory.
+fn unserved(context: &Context<'_>, scope: &ScopeFacts) {
+    let facts = context.facts;
+    let nobody = facts.phones.is_empty() && facts.rows.is_empty() && facts.inventory.is_absent();
+    if scope.serve == Serve::Inventory && nobody && !facts.sections_lost {
+        context.report.push(
+            Problem::warning(
+                Code::ScopeWithoutAddresses,
+                &scope.span,
+                "this scope serves listed phones only, and none is listed",
+            )
+            .label("nobody is answered")
+            .hint("add a [[phone]] or an [inventory], or write serve = \"phones\""),
+        );
+    }
+}
+
+/// `exclude` that leaves nothing of the pools.
+fn all_excluded(context: &Context<'_>, scope: &ScopeFacts) {
+    let (Some(exclude), Some(pools)) = (scope.exclude.good(), scope.pools.value()) else { return };
+    let mut excluded: Vec<_> = exclude.value.items.iter().map(|range| range.value).collect();
+    excluded.sort_by_key(AddressRange::first);
+    let is_gone = |pool: &AddressRange| {
+        let mut free = Some(pool.first());
+        for range in &excluded {
+            if free.is_some_and(|free| range.contains(free)) {
+                free = range.last().to_bits().checked_add(1).map(Ipv4Addr::from_bits);
+            }
+        }
+        free.is_none_or(|free| free > pool.last())
+    };
+    let is_known = pools.complete && !pools.items.is_empty();
+    if is_known && pools.items.iter().all(|pool| is_gone(&pool.value.range)) {
+        context.report.push(
+            Problem::warning(
+                Code::ScopeWithoutAddresses,
+                &exclude.span,
+                "every address of the pools is excluded",
+            )
+            .label("nothing is left to lease")
+            .hint("exclude less, or leave `pools` out"),
+        );
+    }
+}
+
+/// Routers stated as an option are as far away as one stated as `router` would be.
+fn routers(context: &Context<'_>, scope: &ScopeFacts) {
+    let Some(subnet) = scope.subnet.good() else { return };
+    let stated = scope.options.iter().filter(|option| {
+        option.rule.code == 3 && option.rule.send != Send::Never && !option.broken
+    });
+    for option in stated {
+        let routers = option.rule.value.as_chunks().0.iter().map(|&octets: &[u8; 4]| octets.into());
+        for router in routers.filter(|&router| !subnet.value.contains(router)) {
+            context.report.push(
+                Problem::warning(
+                    Code::RouterOutsideSubnet,
+                    &option.span,
+                    format!("the router {router} is not in the subnet {}", subnet.value),
+                )
+                .label("cannot be reached from the scope")
+                .related(&subnet.span, "the subnet")
+                .hint("write the router's address in this subnet"),
+            );
+        }
+    }
+}
+
+/// A pool for classes none of which exists in the scope.
+fn pool_of_absent_class(
+    context: &Context<'_>,
+    scope: &ScopeFacts,
+    index: usize,
+    pool: &Spanned<PoolFacts>,
+) {
+    let id = u16::try_from(index).map(ScopeId).ok();
+    let elsewhere = |user: &Spanned<PoolUserFacts>| match &user.value {
+        PoolUserFacts::Class(name) => context.class(name).is_some_and(|class| {
+            let scopes = class.scopes.as_ref();
+            !class.damaged && scopes.is_some_and(|ids| !ids.iter().any(|own| Some(*own) == id))
+        }),
+        PoolUserFacts::Phones | PoolUserFacts::Inventory => false,
+    };
+    let Some(first) = pool.value.only.first() else { return };
+    if !pool.value.only.iter().all(elsewhere) {
+        return;
+    }
+    let name = scope.name.value().map_or("?", String::as_str);
+    context.report.push(
+        Problem::warning(
+            Code::ClassNeverMatches,
+            &first.span,
+            format!("nobody may have an address of {} here", pool.value.range),
+        )
+        .label(format!("no such class in the scope `{name}`"))
+        .hint(format!("add `{name}` to `scopes` of the class, or leave the pool out")),
+    );
+}
+
+/// The times of a class that has its scope's lease, against the leases of all the scopes that it exists in. Where it has
+/// none that fits, the server goes by the lease.
+fn times_of_class(context: &Context<'_>, class: &ClassFacts) {
+    let times = &class.lease;
+    if !times.lease.is_absent() || context.facts.scopes_bad {
+        return;
+    }
+    let is_its = |index: usize| {
+        let id = u16::try_from(index).map(ScopeId).ok();
+        class.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|own| Some(*own) == id))
+    };
+    let scopes = context.facts.scopes.iter().enumerate().filter(|(index, _)| is_its(*index));
+    let leases: Option<Vec<(Duration, Option<&Span>)>> = scopes
+        .map(|(_, scope)| match &scope.lease.lease {
+            lease if lease.is_bad() => None,
+            lease => Some(lease.good().map_or((LEASE, None), |it| (it.value, Some(&it.span)))),
+        })
+        .collect();
+    let Some(leases) = leases.filter(|leases| !leases.is_empty()) else { return };
+    let report =
+        |name: &str, time: &Spanned<Duration>, must: &str, lease: (Duration, Option<&Span>)| {
+            let (time, at) = (time.value, &time.span);
+            let shown = |time: Duration| format_duration(time.as_secs());
+            let mut problem = Problem::warning(
+                Code::LeaseTimes,
+                at,
+                format!(
+                    "`{name}` ({}) must {must} the lease, which is the scope's ({})",
+                    shown(time),
+                    shown(lease.0)
+                ),
+            )
+            .label("has no effect")
+            .hint("state `lease` in the class as well, or another time here");
+            if let Some(span) = lease.1 {
+                problem = problem.related(span, "the lease");
+            }
+            context.report.push(problem);
+        };
+    let longest = leases.iter().copied().max_by_key(|lease| lease.0);
+    let shortest = leases.iter().copied().min_by_key(|lease| lease.0);
+    let (Some(longest), Some(shortest)) = (longest, shortest) else { return };
+    for (name, time) in [("renew", times.renew.good()), ("rebind", times.rebind.good())] {
+        if let Some(time) = time.filter(|time| time.value >= longest.0) {
+            report(name, time, "be shorter than", longest);
+        }
+    }
+    if let Some(min) = times.min.good().filter(|min| min.value > longest.0) {
+        report("min_lease", min, "not be longer than", longest);
+    }
+    if let Some(max) = times.max.good().filter(|max| max.value < shortest.0) {
+        report("max_lease", max, "not be shorter than", shortest);
+    }
+}
