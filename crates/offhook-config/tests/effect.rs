@@ -121,6 +121,56 @@ fn a_pool_for_a_class_of_other_scopes_is_nobodys() {
 }
 
 #[test]
+fn what_a_class_gives_follows_from_something() {
+    let class = |gives: &str, more: &str| {
+        format!("[[class]]\nname = \"door\"\nvendor_class = \"door\"\ngives = [{gives}]\n{more}\n")
+    };
+    let without = |what: &str| {
+        let start = LAB.find(what).expect("it is there");
+        let end = start + LAB[start..].find("\n\n").expect("a paragraph");
+        format!("{}{}\n", &LAB[..start], &LAB[end..])
+    };
+    let native = LAB.replace("voice = \"voice\"", "phones = false\n# ");
+    for (site, gives) in [
+        (LAB.to_owned(), "67"),
+        (without("[tftp]"), "\"tftp-server-name\""),
+        (without("[switchover]"), "160"),
+        (native, "\"vlan-id\""),
+    ] {
+        let (code, line, message) = only(&format!("{site}\n{}", class(gives, "")));
+        assert_eq!((code, line), ("not-derivable", format!("gives = [{gives}]")), "{message}");
+        let stated = if gives == "67" { "firmware = \"440hd.img\"" } else { "" };
+        assert!(is_quiet("", &class(gives, stated)), "{gives}");
+    }
+    // What the catalogue gives is for any site.
+    let text = format!("{}\n[[class]]\nname = \"440HD\"\ntrailing_nul = true\n", without("[tftp]"));
+    assert!(of(&text).iter().next().is_none());
+}
+
+#[test]
+fn a_class_that_is_another_by_all_its_evidence_is_never_met() {
+    let classes = |second: &str| {
+        let first =
+            "[[class]]\nname = \"one\"\nvendor_class = [\"door\", \"gate\"]\noui = \"02:00:01\"\n";
+        format!("{first}[[class]]\nname = \"two\"\n{second}\n")
+    };
+    for second in ["vendor_class = \"gate\"", "vendor_class = \"door\"\noui = \"02:00:01\""] {
+        let (code, line, _) = at_end(&classes(second));
+        assert_eq!((code, line.as_str()), ("class-never-matches", "name = \"two\""));
+    }
+    for second in [
+        "vendor_class = [\"gate\", \"window\"]",
+        "vendor_class = \"gate\"\nmatch = { scope = \"native\" }",
+        "vendor_class = \"gate\"\n[[phone]]\nmac = \"02:00:01:00:00:01\"\nclass = \"TWO\"",
+        "user_class = \"gate\"",
+    ] {
+        assert!(is_quiet("", &classes(second)), "{second}");
+    }
+    let elsewhere = classes("vendor_class = \"gate\"").replace("oui", "scopes = \"native\"\noui");
+    assert!(is_quiet("", &elsewhere));
+}
+
+#[test]
 fn routers_in_options_are_in_the_subnet() {
     let (code, line, message) = in_voice("options = { routers = [\"10.250.1.1\", \"10.0.0.1\"] }");
     assert_eq!(code, "router-outside-subnet");

@@ -1,9 +1,10 @@
 //! What is right as it stands and has no effect, or none that could be meant: all of it warnings.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use offhook_model::{AddressRange, ScopeId, Send, Serve};
+use offhook_model::{AddressRange, ScopeId, Send, Serve, Source, registry};
 
 use super::Context;
 use crate::Code;
@@ -21,9 +22,76 @@ pub(super) fn check(context: &Context<'_>) {
             pool_of_absent_class(context, scope, index, pool);
         }
     }
-    for class in &context.facts.classes {
+    for (index, class) in context.facts.classes.iter().enumerate() {
         times_of_class(context, class);
+        gives(context, class);
+        is_another(context, index, class);
     }
+}
+
+/// What a class gives follows from a fact, or is stated.
+fn gives(context: &Context<'_>, class: &ClassFacts) {
+    let facts = context.facts;
+    let Some(gives) = &class.gives else { return };
+    // What a class of the catalogue gives is for any site.
+    if facts.sections_lost || facts.scopes_bad || gives.origin.source == Source::Catalogue {
+        return;
+    }
+    let levels = facts.scopes.iter().map(|scope| &scope.options);
+    let levels = levels.chain([&facts.options, &class.options]);
+    let stated: BTreeSet<u8> = levels.flatten().map(|option| option.rule.code).collect();
+    for code in &gives.codes {
+        let (is_missing, hint) = match code.value {
+            66 => (facts.tftp.is_none(), "add [tftp] with listen and root"),
+            67 => (class.firmware.is_none() && !class.damaged, "add `firmware` to the class"),
+            132 => (
+                facts.scopes.iter().all(|scope| scope.voice.is_absent()),
+                "add `voice` to the native scope",
+            ),
+            160 => (
+                facts.switchovers.iter().all(|it| it.provisioning.is_absent()),
+                "add `provisioning` to a [switchover]",
+            ),
+            _ => continue,
+        };
+        if !is_missing || stated.contains(&code.value) {
+            continue;
+        }
+        let name = registry::by_code(code.value).map_or("", |option| option.name);
+        context.report.push(
+            Problem::warning(
+                Code::NotDerivable,
+                &code.span,
+                format!("there is nothing that option {} ({name}) follows from", code.value),
+            )
+            .label("not sent")
+            .hint(format!("{hint}, or leave it out")),
+        );
+    }
+}
+
+/// Whoever it is recognised by is of a class before it.
+fn is_another(context: &Context<'_>, index: usize, class: &ClassFacts) {
+    let Some(name) = class.name.good() else { return };
+    let others = context.facts.classes.iter().take(index);
+    let before: Vec<_> = others.filter(|other| other.scopes.is_none() && !other.damaged).collect();
+    let first = |evidence| before.iter().find(|other| other.evidence().any(|own| own == evidence));
+    let first: Option<Vec<_>> = class.evidence().map(first).collect();
+    let Some(Some(first)) = first.map(|classes| classes.first().copied()) else { return };
+    if class.condition.is_some() || class.damaged || context.is_named(&name.value) {
+        return;
+    }
+    let Some(other) = first.name.good() else { return };
+    context.report.push(
+        Problem::warning(
+            Code::ClassNeverMatches,
+            &name.span,
+            format!("nothing is recognised as `{}`", name.value),
+        )
+        .label("recognised as a class before it")
+        .related(&other.span, "the first class that matches counts")
+        .hint("put both into one [[class]], or recognise this one by something else"),
+    );
 }
 
 /// `phone_lease` is for phones that are to move on.

@@ -63,6 +63,13 @@ impl<'f> Context<'f> {
         self.classes().find(|class| class.is_named(name))
     }
 
+    /// Whether a phone is said to be of this class.
+    fn is_named(&self, class: &str) -> bool {
+        let of_phones = self.facts.phones.iter().filter_map(|phone| phone.class.value());
+        let of_rows = self.facts.rows.iter().filter_map(|row| row.class.as_ref());
+        of_phones.chain(of_rows).any(|name| name.eq_ignore_ascii_case(class))
+    }
+
     /// Reports a class that there is not, unless it may be one that could not be read.
     fn known_class(&self, name: &str, span: &Span) {
         if self.class(name).is_some()

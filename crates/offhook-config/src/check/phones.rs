@@ -42,11 +42,11 @@ pub(super) fn check(context: &Context<'_>) {
     }
     for class in &context.facts.classes {
         let Some(name) = class.name.good() else { continue };
-        let used =
-            context.facts.phones.iter().any(|phone| {
-                phone.class.value().is_some_and(|class| class.eq_ignore_ascii_case(&name.value))
-            }) || context.facts.rows.iter().any(|row| row.class.as_ref() == Some(&name.value));
-        if class.evidence().next().is_none() && class.condition.is_none() && !class.damaged && !used
+        let is_used = context.is_named(&name.value);
+        if class.evidence().next().is_none()
+            && class.condition.is_none()
+            && !class.damaged
+            && !is_used
         {
             context.report.push(
                 Problem::warning(
