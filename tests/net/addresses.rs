@@ -3,6 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use offhook_model::Mac;
+use offhook_net::{FrameSocket, Interface};
+
 use crate::lab::{Lab, Vlan};
 use crate::packet::*;
 
@@ -45,5 +48,39 @@ fn every_address_of_the_appliance_names_it_and_a_client_may_renew_at_any_on_its_
         let ack = card.reply(92).expect("an ACK");
         assert_eq!((ack.kind(), ack.destination_mac), (ACK, own));
         assert_eq!(ack.source, SocketAddrV4::new([10, 250, 1, 7].into(), 67));
+    });
+}
+
+/// As a bridge does when it is given another port.
+#[test]
+fn an_interface_that_gets_another_hardware_address_is_served_from_that_one() {
+    let lab = Lab::new();
+    let server = lab.serve();
+    lab.client(Vlan::Voice).enter(|| {
+        let frames =
+            FrameSocket::open_receiving(&Interface::named("eth0").unwrap(), true, Some(68));
+        let frames = frames.unwrap();
+        let nobody = "0.0.0.0:68".parse().unwrap();
+        // Where the answer comes from.
+        let answerer = |n: u32, flags: u16, to: Mac, server: &str| {
+            let discover = Message { flags, ..Message::new(DISCOVER, mac(n), n) };
+            let server = server.parse().unwrap();
+            frames.send_udp_from(mac(n), to, nobody, server, &discover.bytes()).unwrap();
+            let mut buffer = [0; 2048];
+            let heard = frames.recv(&mut buffer, Some(Duration::from_secs(2))).unwrap();
+            let heard = heard.expect("an OFFER");
+            assert_eq!(heard.payload[4..8], n.to_be_bytes());
+            heard.source_mac
+        };
+        let everybody = Mac([0xff; 6]);
+        let before = answerer(1, 0, everybody, "255.255.255.255:67");
+        let other = Mac([2, 0, 0, 0, 0x5e, 1]);
+        assert_ne!(before, other);
+        lab.appliance.ip(&format!("link set voice0 address {other}"));
+        server.wait_for_log(&["another hardware address", "voice0"]);
+        assert_eq!(answerer(2, 0, everybody, "255.255.255.255:67"), other);
+        assert_eq!(answerer(3, 0x8000, everybody, "255.255.255.255:67"), other);
+        // Who has no address yet and asks us alone is heard there, too.
+        assert_eq!(answerer(4, 0, other, "10.250.1.5:67"), other);
     });
 }

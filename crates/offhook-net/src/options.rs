@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
+use offhook_model::Mac;
 use socket2::SockAddr;
 
 use crate::Interface;
@@ -117,4 +118,19 @@ pub(crate) fn link_address(interface: &Interface, protocol: u16) -> SockAddr {
     *unsafe { storage.view_as::<libc::sockaddr_ll>() } = link;
     // SAFETY: the storage was filled with a sockaddr_ll just above, and this is its length.
     unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
+}
+
+/// The hardware address that the interface a packet socket is bound to has now; none without such an interface, or for
+/// one that is not Ethernet.
+pub(crate) fn hardware_address(socket: &socket2::Socket) -> Option<Mac> {
+    let bound = socket.local_addr().ok()?;
+    if i32::from(bound.family()) != libc::AF_PACKET {
+        return None;
+    }
+    let mut storage = bound.as_storage();
+    // SAFETY: sockaddr_ll is one of the address types that sockaddr_storage has room and alignment for; every byte of it
+    // is valid, and those that the kernel did not write are zero.
+    let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    let address = link.sll_addr.first_chunk::<6>().filter(|_| link.sll_halen == 6)?;
+    Some(Mac(*address))
 }

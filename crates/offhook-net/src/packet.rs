@@ -14,7 +14,9 @@ use offhook_model::Mac;
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 
 use crate::mmsg::{self, Target};
-use crate::options::{enlarge_receive_buffer, ignore_outgoing, link_address, promiscuous};
+use crate::options::{
+    enlarge_receive_buffer, hardware_address, ignore_outgoing, link_address, promiscuous,
+};
 use crate::poll::wait_for;
 use crate::{Datagram, Frame, Interface, RecvBatch, UdpFrame};
 
@@ -89,6 +91,13 @@ impl FrameSocket {
     /// Whether the interface was deleted, perhaps made anew: it is of no use any more.
     pub fn is_stale(&self) -> bool {
         !self.interface.is_current()
+    }
+
+    /// Whether the interface has another hardware address by now, as a bridge has that gets another port: frames still
+    /// leave with the one before. Of a socket that only sends, nothing is known.
+    pub fn is_readdressed(&self) -> bool {
+        let now = hardware_address(&self.socket);
+        now.is_some_and(|now| self.interface.mac.is_some_and(|mac| mac != now))
     }
 
     /// Marks everything sent from now on with this DSCP, 0 to 63.

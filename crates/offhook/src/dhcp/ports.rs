@@ -268,8 +268,14 @@ impl Ports {
         stale.map(|socket| socket.interface().name.as_str()).collect()
     }
 
+    /// Interfaces of scopes with another hardware address than they had, each once: replies and probes say the old one.
+    pub(crate) fn readdressed(&self) -> Vec<&str> {
+        let other = self.unaddressed.iter().filter(|socket| socket.is_readdressed());
+        other.map(|socket| socket.interface().name.as_str()).collect()
+    }
+
     /// The same, in the same places, with new sockets on an interface that was deleted and is there again with all the
-    /// addresses that scopes have on it.
+    /// addresses that scopes have on it, or that has another hardware address.
     ///
     /// # Errors
     /// It is there again, but the sockets cannot be had.
@@ -289,7 +295,8 @@ impl Ports {
             }
         }
         for socket in &mut this.sockets {
-            if socket.interface().is_some_and(|other| other.name == interface.name) {
+            let is_its = socket.interface().is_some_and(|other| other.name == interface.name);
+            if is_its && socket.is_stale() {
                 let opened = DhcpSocket::bind(Some(&interface), SERVER);
                 *socket = Arc::new(opened.map_err(StartError::Bind)?);
             }

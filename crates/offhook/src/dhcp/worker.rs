@@ -309,16 +309,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes new sockets on interfaces that were deleted and are there again; false when there is nothing new.
+    /// Takes new sockets on interfaces that were deleted and are there again, or have another hardware address; false
+    /// when there is nothing new.
     fn renew(&mut self) -> bool {
-        let lost: Vec<_> = self.ports.lost().into_iter().map(str::to_owned).collect();
+        let lost = self.ports.lost().into_iter();
+        let lost = lost.map(|name| (name, "an interface is there again: DHCP goes on there"));
+        let other = self.ports.readdressed().into_iter();
+        let other =
+            other.map(|name| (name, "an interface has another hardware address: it is used"));
+        let changed: Vec<_> =
+            lost.chain(other).map(|(name, what)| (name.to_owned(), what)).collect();
         let mut is_renewed = false;
-        for interface in lost {
+        for (interface, what) in changed {
             match self.ports.renewed(&interface) {
                 Ok(Some(ports)) => {
                     self.ports = Arc::new(ports);
                     is_renewed = true;
-                    info!(%interface, "an interface is there again: DHCP goes on there");
+                    info!(%interface, "{what}");
                 }
                 Ok(None) => {}
                 Err(error) => self.upkeep.cannot_renew(&interface, error.to_string()),
