@@ -24,7 +24,7 @@ const OFFERS: u32 = 200;
 /// boots, but not all of what somebody can make of an address by taking it and giving it back without end.
 const LEASES: u32 = 200;
 const LEASES_AT_ONCE: u32 = 20_000;
-/// Lines a second for what is wrong with this machine.
+/// Lines a second for each thing that is wrong with this machine.
 const TROUBLE: u32 = 1;
 
 /// The line of a reply.
@@ -49,7 +49,10 @@ pub(super) struct Journal {
     refusals: Mutex<Throttle>,
     silence: Mutex<Throttle>,
     malformed: Mutex<Throttle>,
-    trouble: Mutex<Throttle>,
+    /// Each by itself: what happens all the time is not to hide that leases cannot be written.
+    commits: Mutex<Throttle>,
+    overload: Mutex<Throttle>,
+    sockets: Mutex<Throttle>,
 }
 
 impl Journal {
@@ -63,7 +66,9 @@ impl Journal {
             refusals: throttle(STRANGERS),
             silence: throttle(STRANGERS),
             malformed: throttle(STRANGERS),
-            trouble: throttle(TROUBLE),
+            commits: throttle(TROUBLE),
+            overload: throttle(TROUBLE),
+            sockets: throttle(TROUBLE),
         }
     }
 
@@ -188,7 +193,7 @@ impl Journal {
         // While the store rests after a failure, the failure is what there is to know.
         let news = !matches!(error, CommitError::Resting { .. });
         self.counters.commit_failed(news.then(|| error.to_string()), unanswered as u64);
-        if let Some(unsaid) = pass(&self.trouble) {
+        if let Some(unsaid) = pass(&self.commits) {
             error!(
                 %error, unanswered, unsaid,
                 "leases cannot be written: no lease is offered or acknowledged until they can"
@@ -199,7 +204,7 @@ impl Journal {
     /// More waits for the disk than may.
     pub(super) fn overloaded(&self) {
         self.counters.count(Count::Overloaded);
-        if let Some(unsaid) = pass(&self.trouble) {
+        if let Some(unsaid) = pass(&self.overload) {
             error!(unsaid, "too many leases wait for the disk: requests go unanswered");
         }
     }
@@ -207,7 +212,7 @@ impl Journal {
     /// More DISCOVERs came than could be served.
     pub(super) fn shed(&self, discovers: u64) {
         self.counters.add(Count::Shed, discovers);
-        if let Some(unsaid) = pass(&self.trouble) {
+        if let Some(unsaid) = pass(&self.overload) {
             warn!(
                 discovers,
                 unsaid, "more clients ask than can be served: the newest have to ask again"
@@ -218,7 +223,7 @@ impl Journal {
     /// A socket does not receive.
     pub(super) fn receive_failed(&self, error: &io::Error) {
         self.counters.count(Count::ReceiveFailed);
-        if let Some(unsaid) = pass(&self.trouble) {
+        if let Some(unsaid) = pass(&self.sockets) {
             error!(%error, unsaid, "a DHCP socket does not receive");
         }
     }
@@ -226,7 +231,7 @@ impl Journal {
     /// A reply could not be sent.
     pub(super) fn send_failed(&self, error: &io::Error, reply: &Reply, interface: &str) {
         self.counters.count(Count::SendFailed);
-        if let Some(unsaid) = pass(&self.trouble) {
+        if let Some(unsaid) = pass(&self.sockets) {
             warn!(%error, to = ?reply.to, interface, unsaid, "a DHCP reply could not be sent");
         }
     }
@@ -296,5 +301,10 @@ mod tests {
         assert!(most(200).contains(&told(MessageType::Offer, MessageType::Discover)));
         assert!(most(20).contains(&told(MessageType::Nak, MessageType::Request)));
         assert!(most(0).contains(&told(MessageType::Ack, MessageType::Inform)), "as offers");
+        // What an overload says hides no failure of the disk.
+        (0..10).for_each(|_| journal.overloaded());
+        (0..10).for_each(|_| journal.shed(1));
+        journal.receive_failed(&io::Error::other("gone"));
+        assert_eq!(pass(&journal.commits), Some(0));
     }
 }
