@@ -55,6 +55,7 @@ impl fmt::Display for HardwareAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.mac() {
             Some(mac) => mac.fmt(f),
+            None if self.bytes().is_empty() => f.write_str("-"),
             None => {
                 write!(f, "{}/", self.htype)?;
                 write_hex(f, self.bytes())
@@ -98,4 +99,17 @@ impl fmt::Debug for ClientId {
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_reads_as_a_mac_address_with_its_type_or_as_none() {
+        let text = |htype, bytes: &[u8]| HardwareAddress::new(htype, bytes).to_string();
+        assert_eq!(text(1, &[0, 0x11, 0x22, 0x33, 0x44, 0x55]), "00:11:22:33:44:55");
+        assert_eq!(text(32, &[0xab, 1]), "32/ab01");
+        assert_eq!((text(0, b""), text(1, b"")), ("-".to_owned(), "-".to_owned()));
+    }
 }
