@@ -259,8 +259,12 @@ impl Table {
         }
     }
 
-    /// An offer of an address to the one that had it is an offer like others from now on.
+    /// An offer of an address to the one that had it is an offer like others from now on, but for one that was found to
+    /// use it.
     fn lose_hold(&mut self, address: Ipv4Addr) {
+        if self.entries.at(address).is_some_and(Entry::is_found_in_use) {
+            return;
+        }
         if let Some((since, scope)) = self.offers.lose_hold(address)
             && let Some(pools) = self.scopes.get_mut(usize::from(scope))
         {

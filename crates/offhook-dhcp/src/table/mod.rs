@@ -468,7 +468,8 @@ impl Table {
         self.withdraw(asker);
         self.drop_offer(address);
         self.dequeue(asker.scope.0, address);
-        let claim = if self.is_out(now, address) {
+        let is_in_use = self.entries.at(address).is_some_and(|entry| entry.is_withheld(now));
+        let claim = if self.is_out(now, address) || is_in_use {
             Claim::Holder
         } else if self.is_known(asker) {
             Claim::Known

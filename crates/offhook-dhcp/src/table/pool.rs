@@ -29,7 +29,7 @@ pub(crate) enum Claim {
     Stranger = 0,
     /// To one that is in the inventory, or has been here before.
     Known = 1,
-    /// To the one that has it now: it is not to be taken back.
+    /// To the one that has it now, or was found to use it: it is not to be taken back.
     Holder = 2,
 }
 

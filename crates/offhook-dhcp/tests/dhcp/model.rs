@@ -14,7 +14,7 @@ use offhook_model::{LeaseState, LeaseWrite, Mac, Time};
 use proptest::prelude::*;
 
 use crate::support::*;
-use operations::{Clock, Op, Rules, op};
+use operations::{Clock, Op, Rules, User, op};
 
 const CLIENTS: u8 = 5;
 const POOL: [u8; 2] = [20, 23];
@@ -74,6 +74,20 @@ fn address(link: usize, last: u8) -> Ipv4Addr {
 /// A client on a link.
 type Who = (u8, usize);
 
+/// An address that nobody is to be given, but for who was found to use it.
+#[derive(Clone, Copy)]
+struct Withheld {
+    until: Time,
+    is_durable: bool,
+    user: User,
+}
+
+impl Withheld {
+    fn new(now: Time, user: User) -> Self {
+        Self { until: now + Duration::from_secs(24 * 3600), is_durable: false, user }
+    }
+}
+
 struct World {
     server: Server,
     /// Decided, not durable yet; with who asked and how many messages it had sent by then.
@@ -84,8 +98,7 @@ struct World {
     /// Every address offered, and until when it is held come what may.
     held: HashMap<Ipv4Addr, Time>,
     beliefs: HashMap<Who, (Ipv4Addr, Time)>,
-    /// The addresses found in use, until when they are withheld, and whether that is durable.
-    withheld: HashMap<Ipv4Addr, (Time, bool)>,
+    withheld: HashMap<Ipv4Addr, Withheld>,
     rules: Rules,
     /// Messages to be handed over again, and when.
     waiting: Vec<(Who, u64, Vec<u8>, Time)>,
@@ -140,6 +153,10 @@ impl World {
 
     fn decided(&mut self, who: Who, sent: u64, message: Vec<u8>, mut decision: Decision) {
         if decision.ticket.is_some() {
+            if decision.reply.is_ok() {
+                let goes_on = ["renewing", "rebinding"].contains(&decision.trace.reason.unwrap());
+                self.assert_not_withheld(who, decision.trace.address.unwrap(), goes_on);
+            }
             // A grant takes the offer's place. The client remembers it, for when it asks again.
             if let Some((_, until)) = self.offers.get_mut(&who) {
                 *until = self.server.now;
@@ -174,8 +191,7 @@ impl World {
                     assert!(!live || *other == who || *address != offered, "offered to two");
                 }
                 self.assert_nobody_else_believes_in(who, offered);
-                let withheld = self.withheld.get(&offered);
-                assert!(withheld.is_none_or(|(until, _)| *until <= self.server.now), "in use");
+                self.assert_not_withheld(who, offered, false);
                 self.offers.insert(who, (offered, until));
                 // From who has it, it is not taken back.
                 let own = self.server.core.lease_at(offered);
@@ -197,6 +213,21 @@ impl World {
             let live = *until > self.server.now;
             assert!(!live || *other == who || *believed != address, "{other:?} has {address}");
         }
+    }
+
+    /// Only who is found to use an address gets it, or, where nobody knows more, who says that it goes on with it.
+    fn assert_not_withheld(&self, who: Who, address: Ipv4Addr, goes_on: bool) {
+        let withheld = self.withheld.get(&address).filter(|it| it.until > self.server.now);
+        let Some(Withheld { user, .. }) = withheld else { return };
+        let is_its = match user {
+            User::Stranger => false,
+            User::Client(client) => *client == who.0,
+            User::Unknown => goes_on,
+        };
+        let is_granted = self.under_way.iter().any(|(other, _, _, decision)| {
+            *other == who && decision.trace.address == Some(address) && decision.reply.is_ok()
+        });
+        assert!(is_its || is_granted, "{who:?} gets {address}, which {user:?} uses");
     }
 
     /// What is kept for known clients is kept from those alone that never had an address there, phones or not.
@@ -250,7 +281,9 @@ impl World {
         }
         let Some(lease) = self.server.foresee(link, discover, offered) else { return };
         if self.ahead.note(lease.clone(), ()) {
-            write(&mut self.server.disk, &[LeaseWrite::Put(lease)]);
+            let writes = [LeaseWrite::Put(lease)];
+            write(&mut self.server.disk, &writes);
+            self.note_written(&writes);
         }
     }
 
@@ -262,6 +295,7 @@ impl World {
             self.commit();
         }
         write(&mut self.server.disk, &outcomes);
+        self.note_written(&outcomes);
     }
 
     fn commit(&mut self) {
@@ -271,6 +305,10 @@ impl World {
         let Ok(reply) = decision.reply else { return };
         let ack = Read::new(&reply.bytes);
         assert_eq!(ack.message_type(), 5);
+        let now_its = self.server.core.lease_at(ack.yiaddr());
+        if now_its.is_some_and(|lease| lease.state == LeaseState::Bound) {
+            self.withheld.remove(&ack.yiaddr());
+        }
         if self.sent.get(&who).is_some_and(|(_, last)| *last == sent)
             && at + LEASE > self.server.now
         {
@@ -286,8 +324,8 @@ impl World {
                 LeaseWrite::Put(lease) => (lease.address, Some(lease.state)),
                 LeaseWrite::Remove(address) => (*address, None),
             };
-            if let Some((_, durable)) = self.withheld.get_mut(&address) {
-                *durable |= state == Some(LeaseState::Declined);
+            if let Some(withheld) = self.withheld.get_mut(&address) {
+                withheld.is_durable = state == Some(LeaseState::Declined);
             }
         }
     }
@@ -308,7 +346,7 @@ impl World {
             write(&mut self.server.disk, &decision.writes);
             self.note_written(&decision.writes);
         }
-        self.withheld.retain(|_, (_, durable)| *durable);
+        self.withheld.retain(|_, withheld| withheld.is_durable);
         self.offers.clear();
         self.held.clear();
         self.waiting.clear();
@@ -383,7 +421,7 @@ impl World {
                     let is_taken = self.under_way.len() > waiting;
                     assert!(is_taken || until <= now, "the decline of its holder is not believed");
                     if is_taken {
-                        self.withheld.insert(held, (now + Duration::from_secs(24 * 3600), false));
+                        self.withheld.insert(held, Withheld::new(now, User::Stranger));
                     }
                 } else if let Some((offered, until)) = self.offers.remove(&(client, link)) {
                     // Its probe met another, before it requested what it was offered.
@@ -394,8 +432,7 @@ impl World {
                     let is_over = until <= now || self.withheld.contains_key(&offered);
                     assert!(is_taken || is_over, "the decline of an offer is not believed");
                     if is_taken {
-                        let until = now + Duration::from_secs(24 * 3600);
-                        self.withheld.insert(offered, (until, false));
+                        self.withheld.insert(offered, Withheld::new(now, User::Stranger));
                     }
                 }
             }
@@ -430,15 +467,29 @@ impl World {
                     wall > then && wall.since(then) < Duration::from_secs(183 * 86_400);
                 self.crash(0, if is_plausible { then } else { wall });
             }
-            Op::InUse { link, address: last } => {
+            Op::InUse { link, address: last, by: user } => {
                 let address = address(link, last);
                 let (now, core_now) = (self.server.now, self.server.core_now());
-                // None of the clients: one of them may go on with what it uses.
-                let by = Some(Mac([2, 9, 9, 9, 9, 9]));
+                let by = match user {
+                    User::Stranger => Some(Mac([2, 9, 9, 9, 9, 9])),
+                    User::Client(client) => Some(mac(client)),
+                    User::Unknown => None,
+                };
+                // Who had it last may be about to leave.
+                let lingers = self.server.core.lease_at(address).is_some_and(|lease| {
+                    lease.state != LeaseState::Declined && lease.hardware.mac() == by
+                });
                 if let Some((ticket, writes)) = self.server.core.in_use(core_now, address, by) {
                     self.assert_nobody_else_believes_in((u8::MAX, link), address);
                     self.held.remove(&address);
-                    self.withheld.insert(address, (now + Duration::from_secs(24 * 3600), false));
+                    for (_, until) in self.offers.values_mut().filter(|(at, _)| *at == address) {
+                        *until = now;
+                    }
+                    let mut withheld = Withheld::new(now, user);
+                    if lingers {
+                        withheld.until = now + Duration::from_secs(300);
+                    }
+                    self.withheld.insert(address, withheld);
                     let trace = offhook_dhcp::Trace::default();
                     let (reply, ticket) = (Err(NoReply::Declined), Some(ticket));
                     let decision = Decision { reply, writes, ticket, hold: None, trace };

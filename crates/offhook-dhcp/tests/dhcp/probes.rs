@@ -358,3 +358,26 @@ fn a_client_that_was_found_to_use_an_address_goes_on_with_it_where_strangers_get
     assert_eq!(server.send(ON_VOICE, &Message::discover(mac(8))), Err(NoReply::ReservedShare));
     assert_eq!(server.after_its_probe(&Message::request(mac(7)).using(A)), 5);
 }
+
+#[test]
+fn an_address_on_offer_to_the_client_that_was_found_to_use_it_is_offered_to_nobody_else() {
+    let mut lab = probing();
+    lab.scopes[0].pools = vec!["10.250.1.20-10.250.1.20".parse().unwrap()];
+    // While that is on its way to the disk, once it is there, and where it did not get there.
+    for written in [None, Some(true), Some(false)] {
+        let mut server = Server::new(lab.clone());
+        server.probed();
+        let (ticket, _) = server.core.in_use(server.now, A, Some(mac(7))).unwrap();
+        let wish = Message::discover(mac(7)).with(50, A.octets());
+        assert_eq!(server.reply(ON_VOICE, &wish).yiaddr(), A);
+        match written {
+            Some(true) => drop(server.core.committed(ticket)),
+            Some(false) => server.core.failed(ticket),
+            None => {}
+        }
+        // So long after an offer another may have it, when there is nothing else.
+        server.wait(5);
+        let other = server.send(ON_VOICE, &Message::discover(mac(8)));
+        assert_eq!(other, Err(NoReply::PoolFull), "{written:?}");
+    }
+}

@@ -46,10 +46,11 @@ pub(super) enum Op {
     Fail,
     /// SIGKILL: of the decisions under way, this many were written; no ACK left.
     Crash(usize),
-    /// Somebody else answers for an address, if the server has asked.
+    /// Somebody answers for an address, if the server has asked.
     InUse {
         link: usize,
         address: u8,
+        by: User,
     },
     /// A new configuration.
     Reload(Rules),
@@ -57,6 +58,17 @@ pub(super) enum Op {
     Clock(Clock),
     /// SIGKILL, and the wall clock is set while the server is away.
     ClockAway(Clock),
+}
+
+/// Who is found to use an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum User {
+    /// None of the clients.
+    Stranger,
+    /// One of them, that has no lease of it.
+    Client(u8),
+    /// An echo came back, and says no more.
+    Unknown,
 }
 
 /// What the wall clock is set to.
@@ -100,8 +112,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Commit),
         1 => Just(Op::Fail),
         1 => (0..4_usize).prop_map(Op::Crash),
-        1 => (0..2_usize, address.clone())
-            .prop_map(|(link, address)| Op::InUse { link, address }),
+        1 => (0..2_usize, address.clone(), user())
+            .prop_map(|(link, address, by)| Op::InUse { link, address, by }),
         1 => prop_oneof![
             Just(Rules::Plain),
             address.prop_map(Rules::Kept),
@@ -112,6 +124,10 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => clock().prop_map(Op::Clock),
         1 => clock().prop_map(Op::ClockAway),
     ]
+}
+
+fn user() -> impl Strategy<Value = User> {
+    prop_oneof![Just(User::Stranger), (0..CLIENTS).prop_map(User::Client), Just(User::Unknown),]
 }
 
 fn clock() -> impl Strategy<Value = Clock> {
