@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Netns, Vlan, repository};
+use crate::lab::{Lab, Netns, Vlan, repository, run};
 use crate::packet::*;
 
 const FIRST: &str = "10.250.1.20";
@@ -41,6 +42,23 @@ fn a_squatters_address_is_never_offered_and_the_log_names_it() {
         let wish = Message::new(DISCOVER, mac(11), 11).with(50, octets(FIRST));
         assert_ne!(card.ask(&wish).expect("an OFFER").yiaddr().to_string(), FIRST);
     });
+}
+
+#[test]
+fn a_machine_that_answers_for_all_of_a_pool_is_told_of_and_keeps_no_phone_from_its_lease() {
+    let lab = Lab::new();
+    let proxy = lab.machine(Vlan::Voice, "10.250.1.19/24", "10.250.1.1");
+    let all: String = (20..=149).map(|n| format!("addr add 10.250.1.{n}/24 dev eth0\n")).collect();
+    let batch = lab.dir.path().join("batch");
+    fs::write(&batch, all).unwrap();
+    run(Command::new("ip").args(["-n", proxy.name(), "-batch"]).arg(&batch));
+    let server = lab.serve();
+    server.wait_for_log(&["a machine answers for more addresses than it can have"]);
+    lab.client(Vlan::Voice).enter(|| {
+        let card = Card::open("eth0");
+        (1..60).for_each(|n| drop(card.lease(mac(n), n, &[])));
+    });
+    assert_eq!(server.log().matches("it is withheld").count(), 8);
 }
 
 #[test]

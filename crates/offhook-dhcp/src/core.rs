@@ -13,6 +13,7 @@ use crate::classify::Classifier;
 use crate::limit::Limits;
 use crate::plan::Plans;
 use crate::probe::{self, Probe, Probes};
+use crate::proxies::Proxies;
 use crate::scope::Subnets;
 use crate::table::Table;
 use crate::wire::{Header, Request};
@@ -165,6 +166,7 @@ pub struct Core {
     table: Table,
     limits: Limits,
     probes: Probes,
+    proxies: Proxies,
 }
 
 impl Core {
@@ -178,7 +180,7 @@ impl Core {
         let table = Table::new(&setup.site, &setup.subnets, &setup.ours(), leases, now);
         let limits = Limits::new(&setup.site.dhcp);
         let probes = Probes::new(&setup.site, &setup.links);
-        Self { setup, table, limits, probes }
+        Self { setup, table, limits, probes, proxies: Proxies::default() }
     }
 
     /// Goes by these names when clients are told whether they have theirs (RFC 4702), rather than by those of the hosts.
@@ -275,7 +277,8 @@ impl Core {
 
     /// Somebody answered a probe: the address is withheld from everyone as if it had been declined, and an offer of it
     /// is withdrawn. Provisional until the ticket is redeemed; nothing when the answer is to no probe of ours, comes from
-    /// the client or the phone the address is held for, or the address was leased meanwhile.
+    /// the client or the phone the address is held for, or from a machine that answers for too many, or the address was
+    /// leased meanwhile.
     pub fn in_use(
         &mut self,
         now: Time,
@@ -288,10 +291,19 @@ impl Core {
             return None;
         }
         let scope = self.setup.subnets.holding(address)?;
+        if by.is_some_and(|by| !self.proxies.believe(now, by, address)) {
+            return None;
+        }
         let name = &self.setup.site.scope(scope)?.name;
         let withheld = self.table.withhold(now, scope, name, address, by)?;
         self.probes.forget(address);
         Some(withheld)
+    }
+
+    /// Machines that have answered for so many addresses that they cannot have them all, each once: from now on they
+    /// are not believed about others. To be called after [`Core::in_use`].
+    pub fn proxies(&mut self) -> Vec<Mac> {
+        self.proxies.news()
     }
 
     /// What the wall clock shows at `now`; to be told about once a second. All leases that come out of here have its

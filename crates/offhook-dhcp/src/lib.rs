@@ -15,6 +15,7 @@ mod decide;
 mod fqdn;
 mod limit;
 mod probe;
+mod proxies;
 mod reason;
 mod reply;
 mod scope;

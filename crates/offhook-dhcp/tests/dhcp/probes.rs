@@ -82,6 +82,28 @@ fn an_address_in_use_is_withheld_and_never_offered() {
 }
 
 #[test]
+fn a_machine_that_answers_for_everything_takes_eight_addresses_and_no_pool() {
+    let mut server = Server::new(probing());
+    let probed = server.probed();
+    probed[..7].iter().for_each(|address| drop(server.squat(*address)));
+    assert!(server.core.proxies().is_empty());
+    server.squat(probed[7]);
+    assert_eq!(server.core.proxies(), [SQUATTER]);
+    for address in &probed[8..] {
+        assert_eq!(server.core.in_use(server.now, *address, Some(SQUATTER)), None);
+    }
+    assert!(server.core.proxies().is_empty());
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), probed[8]);
+    // Another machine is believed as ever, and so is this one about what it had, and after a day.
+    assert!(server.core.in_use(server.now, probed[9], Some(mac(9))).is_some());
+    server.core.probes(server.now);
+    server.wait(24 * 3600);
+    server.decide(ON_VOICE, &Message::discover(mac(2)).with(50, probed[0].octets()).bytes());
+    server.probed();
+    server.squat(probed[0]);
+}
+
+#[test]
 fn who_is_found_to_use_an_address_day_after_day_has_it_withheld_as_long_each_time() {
     let mut server = Server::new(probing());
     let wish = |n| Message::discover(mac(n)).with(50, A.octets());

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use offhook_dhcp::{MessageType, NoReply, Reply, Trace};
-use offhook_model::{HardwareAddress, Lease, Site};
+use offhook_model::{HardwareAddress, Lease, Mac, Site};
 use offhook_store::CommitError;
 use tracing::{Level, enabled, error, info, warn};
 
@@ -49,6 +49,7 @@ pub(super) struct Journal {
     refusals: Mutex<Throttle>,
     silence: Mutex<Throttle>,
     malformed: Mutex<Throttle>,
+    proxies: Mutex<Throttle>,
     /// Each by itself: what happens all the time is not to hide that leases cannot be written.
     commits: Mutex<Throttle>,
     overload: Mutex<Throttle>,
@@ -66,6 +67,7 @@ impl Journal {
             refusals: throttle(STRANGERS),
             silence: throttle(STRANGERS),
             malformed: throttle(STRANGERS),
+            proxies: throttle(STRANGERS),
             commits: throttle(TROUBLE),
             overload: throttle(TROUBLE),
             sockets: throttle(TROUBLE),
@@ -180,6 +182,18 @@ impl Journal {
                 let reason = reason.as_str();
                 warn!(%source, mac = %client.mac, reason, interface, unsaid, "not a DHCP message");
             }
+        }
+    }
+
+    /// A machine is not believed any more about who uses an address.
+    pub(super) fn proxy(&self, by: Mac) {
+        if let Some(unsaid) = pass(&self.proxies) {
+            warn!(
+                mac = %by, unsaid,
+                hint = "turn local proxy ARP off there, or `probe` in this scope, and give back what was withheld for it: \
+                        offhook leases release",
+                "a machine answers for more addresses than it can have: no more are withheld for it"
+            );
         }
     }
 

@@ -458,6 +458,9 @@ impl Worker {
             };
             self.submit(writes, ticket, Then::Note { link: 0, trace });
         }
+        for by in self.core.proxies() {
+            self.journal.proxy(by);
+        }
         for held in self.waiting.due(now) {
             match held {
                 Held::Offer { .. } if self.storage_failed => {}
