@@ -176,5 +176,25 @@ fn behind_a_relay_a_squatter_is_found_by_its_echo() {
     squatter.ip("route add default via 10.9.0.1");
     lab.appliance.ip("route add 10.9.0.0/24 via 10.0.0.2");
     let server = lab.serve();
-    server.wait_for_log(&["somebody else uses the address", "10.9.0.52"]);
+    server.wait_for_log(&[
+        "somebody else uses the address",
+        "10.9.0.52",
+        "scope=\"remote\"",
+        "interface=\"-\"",
+    ]);
+}
+
+#[test]
+fn who_is_found_to_use_an_address_is_told_with_the_network_it_is_in() {
+    for (vlan, address, network) in [
+        (Vlan::Voice, "10.250.1.20", ["scope=\"voice\"", "interface=\"voice0\""]),
+        (Vlan::Native, "10.0.0.100", ["scope=\"native\"", "interface=\"native0\""]),
+    ] {
+        let lab = Lab::new();
+        let router = if vlan == Vlan::Voice { "10.250.1.1" } else { "10.0.0.1" };
+        let _squatter = lab.machine(vlan, &format!("{address}/24"), router);
+        let server = lab.serve();
+        let line = server.wait_for_log(&["somebody else uses the address", address]);
+        assert!(network.iter().all(|part| line.contains(part)), "{line}");
+    }
 }

@@ -79,7 +79,7 @@ pub(super) enum Then {
     /// The client is answered.
     Send { link: usize, reply: Reply, trace: Trace },
     /// Nobody is: an address was given back, or is in use.
-    Note { link: usize, trace: Trace },
+    Note { link: Option<usize>, trace: Trace },
     /// Who asked for it, not being a client, is told.
     Tell(Asked),
     /// Nothing: it is what was on disk already.
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn pending(ticket: Ticket, written: Option<(Fate, Vec<LeaseWrite>)>) -> Pending {
-        Pending { ticket, then: Then::Note { link: 0, trace: Trace::default() }, written }
+        Pending { ticket, then: Then::Note { link: Some(0), trace: Trace::default() }, written }
     }
 
     fn told(pending: &[Pending]) -> Vec<Ticket> {

@@ -119,8 +119,8 @@ impl Journal {
     }
 
     /// A RELEASE or DECLINE is durable.
-    pub(super) fn taken(&self, trace: &Trace, ports: &Ports, link: usize) {
-        let interface = ports.interface(link);
+    pub(super) fn taken(&self, trace: &Trace, ports: &Ports, link: Option<usize>) {
+        let interface = link.map_or("-", |link| ports.interface(link));
         let site = self.site.load();
         let client = client(&site, trace);
         self.counters.count(match trace.message {

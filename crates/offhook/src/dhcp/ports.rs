@@ -338,6 +338,11 @@ impl Ports {
         self.links.get(link).map(|port| ArpSocket::open(&port.interface))
     }
 
+    /// The first link on this interface.
+    pub(crate) fn on(&self, interface: &str) -> Option<usize> {
+        self.links.iter().position(|port| port.interface.name == interface)
+    }
+
     /// The name of a link's interface, for logs.
     pub(crate) fn interface(&self, link: usize) -> &str {
         self.links.get(link).map_or("?", |port| &port.interface.name)

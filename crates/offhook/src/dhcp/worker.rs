@@ -394,7 +394,7 @@ impl Worker {
             Some(ticket) => {
                 let then = match reply {
                     Some(reply) => Then::Send { link, reply, trace },
-                    None => Then::Note { link, trace },
+                    None => Then::Note { link: Some(link), trace },
                 };
                 self.submit(writes, ticket, then);
             }
@@ -450,13 +450,18 @@ impl Worker {
             let Some((ticket, writes)) = self.core.in_use(now, address, by) else { continue };
             self.waiting.drop(address);
             // Told as if it had been declined, by the one that has it.
+            let site = self.core.site();
+            let scope = site.scope_ids().find(|(_, scope)| scope.subnet.contains(address));
+            let interface = scope.and_then(|(_, scope)| scope.interface.as_deref());
+            let link = interface.and_then(|name| self.ports.on(name));
             let trace = Trace {
                 message: Some(MessageType::Decline),
                 hardware: by.map(Into::into),
                 address: Some(address),
+                scope: scope.map(|(id, _)| id),
                 ..Trace::default()
             };
-            self.submit(writes, ticket, Then::Note { link: 0, trace });
+            self.submit(writes, ticket, Then::Note { link, trace });
         }
         for by in self.core.proxies() {
             self.journal.proxy(by);
