@@ -27,6 +27,7 @@ mod ipxe;
 mod kill_storm;
 mod lab;
 mod leases;
+mod marks;
 mod named;
 mod names;
 mod packet;

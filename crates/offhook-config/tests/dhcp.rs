@@ -74,7 +74,7 @@ fn a_site_that_says_nothing_has_the_defaults() {
 fn what_the_file_says_of_dhcp_is_what_the_site_has() {
     let site = lab_and(
         "[dhcp]\ndecline_hold = \"2h\"\noffer_hold = 30\nsubnet_selection = true\n\
-         probe_wait = \"250ms\"\nclient_rate = 0\ncircuit_rate = 100\n",
+         probe_wait = \"250ms\"\nclient_rate = 0\ncircuit_rate = 100\ndscp = \"CS6\"\n",
     );
     let expected = Dhcp {
         decline_hold: hours(2),
@@ -83,6 +83,7 @@ fn what_the_file_says_of_dhcp_is_what_the_site_has() {
         probe_wait: Duration::from_millis(250),
         client_rate: 0,
         circuit_rate: 100,
+        dscp: 48,
     };
     assert_eq!(site.dhcp, expected);
 }

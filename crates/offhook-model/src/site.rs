@@ -146,6 +146,8 @@ pub struct Dhcp {
     pub client_rate: u32,
     /// Messages a second from one circuit of a relay (option 82, sub-option 1); 0 is no limit.
     pub circuit_rate: u32,
+    /// The DSCP of replies, 0 to 63.
+    pub dscp: u8,
 }
 
 impl Default for Dhcp {
@@ -157,6 +159,7 @@ impl Default for Dhcp {
             probe_wait: Duration::from_millis(100),
             client_rate: 100,
             circuit_rate: 0,
+            dscp: 0,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use etherparse::IpDscp;
@@ -26,7 +27,8 @@ pub struct FrameSocket {
     socket: Socket,
     interface: Interface,
     link: SockAddr,
-    dscp: IpDscp,
+    /// At most 63.
+    dscp: AtomicU8,
 }
 
 impl FrameSocket {
@@ -41,7 +43,7 @@ impl FrameSocket {
             socket,
             interface: interface.clone(),
             link: link_address(interface, libc::ETH_P_IP as u16),
-            dscp: IpDscp::ZERO,
+            dscp: AtomicU8::new(0),
         })
     }
 
@@ -104,8 +106,9 @@ impl FrameSocket {
     ///
     /// # Errors
     /// It is above 63.
-    pub fn set_dscp(&mut self, dscp: u8) -> io::Result<()> {
-        self.dscp = IpDscp::try_new(dscp).map_err(io::Error::other)?;
+    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        let dscp = IpDscp::try_new(dscp).map_err(io::Error::other)?;
+        self.dscp.store(dscp.value(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -152,8 +155,9 @@ impl FrameSocket {
         let mut bytes =
             Vec::with_capacity(frames.iter().map(|frame| frame.payload.len() + 42).sum());
         let mut ends = Vec::with_capacity(frames.len());
+        let dscp = IpDscp::try_new(self.dscp.load(Ordering::Relaxed)).unwrap_or(IpDscp::ZERO);
         for (place, frame) in frames.iter().enumerate() {
-            match frame.write_marked(self.dscp, &mut bytes) {
+            match frame.write_marked(dscp, &mut bytes) {
                 Ok(()) => ends.push((place, bytes.len())),
                 Err(error) => failed(place, error.into()),
             }

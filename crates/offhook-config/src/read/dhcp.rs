@@ -2,6 +2,7 @@
 
 use offhook_model::Dhcp;
 
+use super::tftp::dscp;
 use crate::tree::{Table, Value};
 
 /// What the table says, and the defaults for the rest.
@@ -17,6 +18,7 @@ pub(crate) fn read(table: Option<Table<'_>>) -> Dhcp {
     let subnet_selection = table.field("subnet_selection", Value::boolean);
     // A client gives up, or takes another server, long before ten seconds are over.
     let probe_wait = table.field("probe_wait", |value| value.millis(10, 10_000));
+    let dscp = table.field("dscp", dscp);
     let dhcp = Dhcp {
         decline_hold: decline_hold.into_value().unwrap_or(default.decline_hold),
         offer_hold: offer_hold.into_value().unwrap_or(default.offer_hold),
@@ -24,6 +26,7 @@ pub(crate) fn read(table: Option<Table<'_>>) -> Dhcp {
         probe_wait: probe_wait.into_value().unwrap_or(default.probe_wait),
         client_rate: rate("client_rate", default.client_rate),
         circuit_rate: rate("circuit_rate", default.circuit_rate),
+        dscp: dscp.into_value().unwrap_or(default.dscp),
     };
     table.finish();
     dhcp

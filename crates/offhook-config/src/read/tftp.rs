@@ -69,8 +69,8 @@ pub(super) fn limits(table: &Table<'_>) -> TftpLimits {
     }
 }
 
-/// A number, or the name of one.
-fn dscp(value: &Value<'_>) -> Option<u8> {
+/// A differentiated services code point: a number, or the name of one.
+pub(super) fn dscp(value: &Value<'_>) -> Option<u8> {
     if value.as_integer().is_some() {
         return value.integer(0, 63);
     }

@@ -171,7 +171,19 @@ impl Ports {
         }
         links.extend(other_links(&links, everywhere));
         let this = Self { sockets, links, unaddressed, everywhere };
+        this.mark(site.dhcp.dscp);
         if errors.is_empty() { Ok(this) } else { Err(errors) }
+    }
+
+    /// Marks all replies from now on with this DSCP.
+    pub(crate) fn mark(&self, dscp: u8) {
+        let sockets = self.sockets.iter().map(|socket| socket.set_dscp(dscp));
+        let frames = self.links.iter().filter_map(|port| port.frames.as_ref());
+        for error in
+            sockets.chain(frames.map(|frames| frames.set_dscp(dscp))).filter_map(Result::err)
+        {
+            warn!(%error, dscp, "replies are not marked");
+        }
     }
 
     /// The links as the core knows them, by place.

@@ -302,6 +302,7 @@ impl Worker {
     fn reload(&mut self, site: Arc<Site>) -> Result<(), Vec<String>> {
         let links = self.ports.links_for(&site)?;
         self.prober = Arc::new(Prober::open(&self.ports, &links, &site));
+        self.ports.mark(site.dhcp.dscp);
         self.journal.set_site(Arc::clone(&site));
         self.core.set_site(site, links, self.clock.now());
         // What waits for a probe was decided by the configuration before: its client asks again.
@@ -323,6 +324,7 @@ impl Worker {
         for (interface, what) in changed {
             match self.ports.renewed(&interface) {
                 Ok(Some(ports)) => {
+                    ports.mark(self.core.site().dhcp.dscp);
                     self.ports = Arc::new(ports);
                     is_renewed = true;
                     info!(%interface, "{what}");

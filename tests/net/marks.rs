@@ -1,0 +1,56 @@
+//! What class of traffic the replies of DHCP are.
+
+use std::fs;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use offhook_model::Mac;
+use offhook_net::{FrameSocket, Interface};
+
+use crate::lab::{Lab, Vlan};
+use crate::packet::*;
+
+#[test]
+fn replies_of_every_kind_are_marked_as_the_configuration_says_at_the_time() {
+    let lab = Lab::new();
+    let plain = fs::read_to_string(lab.config()).unwrap();
+    fs::write(lab.config(), format!("{plain}\n[dhcp]\ndscp = \"cs6\"\n")).unwrap();
+    let server = lab.serve();
+    let office = lab.machine(Vlan::Voice, "10.250.1.9/24", "10.250.1.1");
+    office.enter(|| {
+        let frames =
+            FrameSocket::open_receiving(&Interface::named("eth0").unwrap(), true, None).unwrap();
+        let everybody: SocketAddrV4 = "255.255.255.255:67".parse().unwrap();
+        // The second byte of the IPv4 header of the reply.
+        let mark = |message: Message| {
+            let source = SocketAddrV4::new(message.giaddr, 68);
+            let payload = message.bytes();
+            frames.send_udp_from(message.mac, Mac([0xff; 6]), source, everybody, &payload).unwrap();
+            let mut buffer = [0; 2048];
+            loop {
+                let heard = frames.recv(&mut buffer, Some(Duration::from_secs(2))).unwrap();
+                let heard = heard.expect("a reply");
+                if heard.source.port() == 67 && heard.payload[4..8] == message.xid.to_be_bytes() {
+                    return buffer[15];
+                }
+            }
+        };
+        let marks = |n: u32| {
+            [
+                mark(Message::new(DISCOVER, mac(n), n)),
+                mark(Message::new(DISCOVER, mac(n), n + 1).broadcast()),
+                mark(Message::new(REQUEST, mac(n), n + 2).with(50, [192, 0, 2, 1])),
+                mark(Message::new(DISCOVER, mac(n), n + 3).relayed([10, 250, 1, 9].into())),
+            ]
+        };
+        assert_eq!(marks(10), [48 << 2; 4], "a frame, a broadcast, a NAK, and through a relay");
+        fs::write(lab.config(), format!("{plain}\n[dhcp]\ndscp = 8\n")).unwrap();
+        server.hang_up();
+        server.wait_for_log(&["configuration taken over"]);
+        assert_eq!(marks(20), [8 << 2; 4]);
+        // Sockets that are opened meanwhile are marked as well.
+        lab.appliance.ip("link set voice0 address 02:00:00:00:5e:01");
+        server.wait_for_log(&["another hardware address"]);
+        assert_eq!(marks(30), [8 << 2; 4]);
+    });
+}
