@@ -24,7 +24,7 @@ impl Times {
     /// `wish` is option 51, seconds.
     ///
     /// A phone in a native scope, from which it is to move on, gets that scope's `phone_lease`, and no longer one whatever its
-    /// class says or it asks for: it is not to stay. A class beats its scope in all else.
+    /// class says or it asks for: it is not to stay. A shorter one it may get. A class beats its scope in all else.
     pub(crate) fn new(
         scope: &Scope,
         class: Option<&Class>,
@@ -32,7 +32,9 @@ impl Times {
         wish: Option<u32>,
     ) -> Self {
         let moving_on = scope.phone_lease.filter(|_| known && scope.vlan.is_none());
-        let usual = moving_on.or(class.and_then(|class| class.lease)).unwrap_or(scope.lease);
+        let of_class = class.and_then(|class| class.lease);
+        let shorter = moving_on.into_iter().chain(of_class).min();
+        let usual = shorter.unwrap_or(scope.lease);
         let said = |of: fn(&LeaseTimes) -> Option<Duration>| {
             class.and_then(|class| of(&class.times)).or_else(|| of(&scope.times))
         };

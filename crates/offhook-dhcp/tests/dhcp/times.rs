@@ -112,6 +112,16 @@ fn recognised_phones_get_a_short_lease_where_they_are_to_move_on() {
 }
 
 #[test]
+fn a_lease_of_a_class_that_is_shorter_holds_also_where_its_phones_are_to_move_on() {
+    let mut lab = with_class(|class| class.lease = secs(60));
+    lab.scopes[1].phone_lease = secs(120);
+    let mut server = Server::new(lab);
+    assert_eq!(times(&server.lease(ON_NATIVE, &phone_440())), (60, 30, 52));
+    let wish = phone_440().with(51, 3600_u32.to_be_bytes());
+    assert_eq!(seconds(&server.lease(ON_NATIVE, &wish), 51), 60);
+}
+
+#[test]
 fn a_phone_that_is_to_move_on_gets_no_longer_lease_by_asking_for_one() {
     let mut lab = with_class(|class| {
         class.times = LeaseTimes { min: secs(600), max: secs(86400), ..Default::default() };
