@@ -116,8 +116,11 @@ fn a_pool_for_a_class_of_other_scopes_is_nobodys() {
     assert_eq!((code, line.as_str()), ("class-never-matches", pools), "{message}");
     let quiet = |text: &str| of(text).iter().all(|d| d.code.name().starts_with("firmware-"));
     assert!(quiet(&with(pools, "[\"native\", \"voice\"]")));
-    let others = pools.replace("[\"door\"]", "[\"door\", \"inventory\"]");
-    assert!(quiet(&with(&others, "\"native\"")));
+    let phone = "[[phone]]\nmac = \"00:90:8f:00:00:01\"\n";
+    let others = with(&pools.replace("[\"door\"]", "[\"door\", \"inventory\"]"), "\"native\"");
+    assert!(quiet(&format!("{others}\n{phone}")));
+    // An inventory that there is not.
+    assert_eq!(only(&others).0, "class-never-matches");
 }
 
 #[test]
@@ -142,6 +145,8 @@ fn what_a_class_gives_follows_from_something() {
         let stated = if gives == "67" { "firmware = \"440hd.img\"" } else { "" };
         assert!(is_quiet("", &class(gives, stated)), "{gives}");
     }
+    let (code, ..) = at_end(&class("132", "scopes = \"voice\""));
+    assert_eq!(code, "not-derivable");
     // What the catalogue gives is for any site.
     let text = format!("{}\n[[class]]\nname = \"440HD\"\ntrailing_nul = true\n", without("[tftp]"));
     assert!(of(&text).iter().next().is_none());

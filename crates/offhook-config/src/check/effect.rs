@@ -8,7 +8,7 @@ use offhook_model::{AddressRange, ScopeId, Send, Serve, Source, registry};
 
 use super::Context;
 use crate::Code;
-use crate::read::{ClassFacts, LEASE, PoolFacts, PoolUserFacts, ScopeFacts};
+use crate::read::{ClassFacts, Facts, LEASE, PoolFacts, PoolUserFacts, ScopeFacts};
 use crate::report::{Problem, Span, Spanned};
 use crate::scalar::format_duration;
 
@@ -19,7 +19,7 @@ pub(super) fn check(context: &Context<'_>) {
         routers(context, scope);
         all_excluded(context, scope);
         for pool in scope.pools.value().into_iter().flat_map(|pools| &pools.items) {
-            pool_of_absent_class(context, scope, index, pool);
+            pool_of_nobody(context, scope, index, pool);
         }
     }
     for (index, class) in context.facts.classes.iter().enumerate() {
@@ -27,6 +27,15 @@ pub(super) fn check(context: &Context<'_>) {
         gives(context, class);
         is_another(context, index, class);
     }
+}
+
+/// The scopes that a class exists in.
+fn scopes_of<'f>(facts: &'f Facts, class: &ClassFacts) -> impl Iterator<Item = &'f ScopeFacts> {
+    let is_its = |index: usize| {
+        let id = u16::try_from(index).map(ScopeId).ok();
+        class.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|own| Some(*own) == id))
+    };
+    facts.scopes.iter().enumerate().filter(move |(index, _)| is_its(*index)).map(|(_, scope)| scope)
 }
 
 /// What a class gives follows from a fact, or is stated.
@@ -45,8 +54,8 @@ fn gives(context: &Context<'_>, class: &ClassFacts) {
             66 => (facts.tftp.is_none(), "add [tftp] with listen and root"),
             67 => (class.firmware.is_none() && !class.damaged, "add `firmware` to the class"),
             132 => (
-                facts.scopes.iter().all(|scope| scope.voice.is_absent()),
-                "add `voice` to the native scope",
+                scopes_of(facts, class).all(|scope| scope.voice.is_absent()),
+                "let the class exist in a native scope, and add `voice` there",
             ),
             160 => (
                 facts.switchovers.iter().all(|it| it.provisioning.is_absent()),
@@ -109,11 +118,16 @@ fn phone_lease(context: &Context<'_>, scope: &ScopeFacts) {
     );
 }
 
+/// There is no inventory.
+fn lists_nobody(context: &Context<'_>) -> bool {
+    let facts = context.facts;
+    let is_none = facts.phones.is_empty() && facts.rows.is_empty() && facts.inventory.is_absent();
+    is_none && !facts.sections_lost
+}
+
 /// `serve = "inventory"`, and no inventory.
 fn unserved(context: &Context<'_>, scope: &ScopeFacts) {
-    let facts = context.facts;
-    let nobody = facts.phones.is_empty() && facts.rows.is_empty() && facts.inventory.is_absent();
-    if scope.serve == Serve::Inventory && nobody && !facts.sections_lost {
+    if scope.serve == Serve::Inventory && lists_nobody(context) {
         context.report.push(
             Problem::warning(
                 Code::ScopeWithoutAddresses,
@@ -177,8 +191,8 @@ fn routers(context: &Context<'_>, scope: &ScopeFacts) {
     }
 }
 
-/// A pool for classes none of which exists in the scope.
-fn pool_of_absent_class(
+/// A pool for classes none of which exists in the scope, or for an inventory that there is not.
+fn pool_of_nobody(
     context: &Context<'_>,
     scope: &ScopeFacts,
     index: usize,
@@ -190,7 +204,8 @@ fn pool_of_absent_class(
             let scopes = class.scopes.as_ref();
             !class.damaged && scopes.is_some_and(|ids| !ids.iter().any(|own| Some(*own) == id))
         }),
-        PoolUserFacts::Phones | PoolUserFacts::Inventory => false,
+        PoolUserFacts::Inventory => lists_nobody(context),
+        PoolUserFacts::Phones => false,
     };
     let Some(first) = pool.value.only.first() else { return };
     if !pool.value.only.iter().all(elsewhere) {
@@ -203,8 +218,18 @@ fn pool_of_absent_class(
             &first.span,
             format!("nobody may have an address of {} here", pool.value.range),
         )
-        .label(format!("no such class in the scope `{name}`"))
-        .hint(format!("add `{name}` to `scopes` of the class, or leave the pool out")),
+        .label(match first.value {
+            PoolUserFacts::Class(_) => format!("no such class in the scope `{name}`"),
+            PoolUserFacts::Phones | PoolUserFacts::Inventory => "no phone is listed".to_owned(),
+        })
+        .hint(match first.value {
+            PoolUserFacts::Class(_) => {
+                format!("add `{name}` to `scopes` of the class, or leave the pool out")
+            }
+            PoolUserFacts::Phones | PoolUserFacts::Inventory => {
+                "add a [[phone]] or an [inventory], or leave the pool out".to_owned()
+            }
+        }),
     );
 }
 
@@ -215,13 +240,8 @@ fn times_of_class(context: &Context<'_>, class: &ClassFacts) {
     if !times.lease.is_absent() || context.facts.scopes_bad {
         return;
     }
-    let is_its = |index: usize| {
-        let id = u16::try_from(index).map(ScopeId).ok();
-        class.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|own| Some(*own) == id))
-    };
-    let scopes = context.facts.scopes.iter().enumerate().filter(|(index, _)| is_its(*index));
-    let leases: Option<Vec<(Duration, Option<&Span>)>> = scopes
-        .map(|(_, scope)| match &scope.lease.lease {
+    let leases: Option<Vec<(Duration, Option<&Span>)>> = scopes_of(context.facts, class)
+        .map(|scope| match &scope.lease.lease {
             lease if lease.is_bad() => None,
             lease => Some(lease.good().map_or((LEASE, None), |it| (it.value, Some(&it.span)))),
         })
