@@ -227,3 +227,51 @@ fn of_one_client_no_second_lease_is_written_ahead() {
     assert_eq!(ahead.outcomes(&server.core, false), [LeaseWrite::Remove(first)]);
     assert!(ahead.note(foreseen.unwrap(), ()));
 }
+
+#[test]
+fn what_is_foreseen_is_older_than_anything_that_is_granted_even_at_once() {
+    let mut server = Server::lab();
+    let (offered, foreseen) = offer(&mut server, &Message::discover(mac(1)));
+    let decision = server.decide(ON_VOICE, &select(1, offered).bytes());
+    let [LeaseWrite::Put(lease)] = &decision.writes[..] else { panic!("{:?}", decision.writes) };
+    assert!(foreseen.unwrap().since < lease.since);
+}
+
+#[test]
+fn who_asks_again_and_again_takes_no_more_of_the_room_than_once() {
+    let mut server = Server::lab();
+    let mut ahead = Ahead::default();
+    for _ in 0..20 {
+        let (_, foreseen) = offer(&mut server, &Message::discover(mac(1)));
+        assert!(ahead.note(foreseen.unwrap(), ()));
+        assert!(ahead.has_room());
+    }
+}
+
+#[test]
+fn writes_of_more_than_the_lease_are_made_themselves() {
+    let mut server = Server::lab();
+    let mut ahead = Ahead::default();
+    let (offered, foreseen) = offer(&mut server, &Message::discover(mac(1)));
+    assert!(ahead.note(foreseen.unwrap(), ()));
+    let decision = server.decide(ON_VOICE, &select(1, offered).bytes());
+    let more = [&decision.writes[..], &[LeaseWrite::Remove(ip("10.250.1.99"))]].concat();
+    assert_eq!(ahead.take(&more), None);
+}
+
+#[test]
+fn nothing_is_foreseen_while_the_address_changes_or_a_decline_is_to_be_written_with_the_next_lease()
+{
+    let mut server = Server::lab();
+    let discover = Message::discover(mac(1));
+    let address = server.lease(ON_VOICE, &discover).yiaddr();
+    let renewal = server.decide(ON_VOICE, &Message::request(mac(1)).using(address).bytes());
+    assert_eq!(offer(&mut server, &discover), (address, None));
+    server.commit(&renewal);
+    assert!(server.foresee(ON_VOICE, &discover.bytes(), address).is_some());
+
+    let other = server.lease(ON_VOICE, &Message::discover(mac(2))).yiaddr();
+    let decline = server.decide(ON_VOICE, &Message::decline(mac(2), other).bytes());
+    server.core.failed(decline.ticket.unwrap());
+    assert_eq!(server.foresee(ON_VOICE, &discover.bytes(), address), None);
+}

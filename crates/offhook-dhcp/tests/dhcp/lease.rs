@@ -362,3 +362,17 @@ fn what_a_client_has_declined_is_not_its_own_when_the_time_is_over() {
     let reboot = Message::request(mac(1)).with(50, address.octets());
     assert_eq!(server.send(ON_VOICE, &reboot), Err(NoReply::UnknownClient));
 }
+
+#[test]
+fn what_was_offered_is_offered_again_though_what_the_client_had_is_free_meanwhile() {
+    let mut server = Server::lab();
+    let had = server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    server.wait(8 * 3600);
+    let wish = Message::discover(mac(2)).with(50, had.octets());
+    assert_eq!(server.reply(ON_VOICE, &wish).yiaddr(), had);
+    let offered = server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr();
+    assert_ne!(offered, had);
+    let elsewhere = Message::request(mac(2)).with(50, had.octets()).with(54, [10, 250, 1, 9]);
+    assert_eq!(server.send(ON_VOICE, &elsewhere), Err(NoReply::OtherServer));
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), offered);
+}

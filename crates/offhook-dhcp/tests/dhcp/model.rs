@@ -305,8 +305,9 @@ impl World {
         let Ok(reply) = decision.reply else { return };
         let ack = Read::new(&reply.bytes);
         assert_eq!(ack.message_type(), 5);
-        let now_its = self.server.core.lease_at(ack.yiaddr());
-        if now_its.is_some_and(|lease| lease.state == LeaseState::Bound) {
+        // It may have declined it since, or given it back.
+        let since = self.server.core.lease_at(ack.yiaddr());
+        if since.is_none_or(|lease| lease.state != LeaseState::Declined) {
             self.withheld.remove(&ack.yiaddr());
         }
         if self.sent.get(&who).is_some_and(|(_, last)| *last == sent)

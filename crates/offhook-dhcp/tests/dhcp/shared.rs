@@ -212,3 +212,25 @@ fn nothing_is_taken_back_in_one_scope_while_another_has_a_free_address() {
     }
     assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(99))).yiaddr(), ip(FIRST[0]));
 }
+
+#[test]
+fn a_client_is_offered_what_it_was_offered_though_an_earlier_scope_has_room_again() {
+    let mut server = Server::new(campus());
+    for (n, expected) in (1..).zip(&FIRST[..2]) {
+        assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(n))).yiaddr(), ip(expected));
+    }
+    let third = Message::discover(mac(3));
+    assert_eq!(server.reply(ON_VOICE, &third).yiaddr(), ip(FIRST[2]));
+    let _ = server.send(ON_VOICE, &Message::release(mac(1), ip(FIRST[0])));
+    assert_eq!(server.reply(ON_VOICE, &third).yiaddr(), ip(FIRST[2]));
+}
+
+#[test]
+fn what_a_client_has_goes_before_what_it_had_in_another_scope_of_the_link() {
+    let mut server = Server::new(campus());
+    assert_eq!(server.lease(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip(FIRST[0]));
+    let there = Message::request(mac(1)).with(50, ip(FIRST[3]).octets());
+    let there = there.with(54, VOICE_ADDRESS.octets());
+    assert_eq!(server.reply(ON_VOICE, &there).yiaddr(), ip(FIRST[3]));
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip(FIRST[3]));
+}
