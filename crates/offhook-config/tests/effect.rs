@@ -182,6 +182,22 @@ fn routers_in_options_are_in_the_subnet() {
     assert!(line.starts_with("options") && message.contains("10.0.0.1"), "{message}");
     assert!(is_quiet("options = { routers = [\"10.250.1.1\"] }", ""));
     assert!(is_quiet("options = { routers = { send = \"never\" } }", ""));
+    let class = "[[class]]\nname = \"door\"\nvendor_class = \"door\"\n";
+    for (end, router) in [
+        ("[options]\n3 = \"172.16.0.1\"".to_owned(), "172.16.0.1"),
+        (format!("{class}options = {{ 3 = \"172.16.0.1\" }}"), "172.16.0.1"),
+        (format!("{class}scopes = \"native\"\noptions = {{ 3 = \"10.250.1.2\" }}"), "10.250.1.2"),
+        (
+            "[[phone]]\nmac = \"00:90:8f:00:00:01\"\noptions = { 3 = \"172.16.0.1\" }".to_owned(),
+            "172.16.0.1",
+        ),
+    ] {
+        let (code, line, message) = at_end(&end);
+        assert_eq!(code, "router-outside-subnet", "{message}");
+        assert!(line.contains("3 = ") && message.contains(router), "{message}");
+    }
+    assert!(is_quiet("", "[options]\n3 = \"10.250.1.2\""));
+    assert!(is_quiet("", &format!("{class}options = {{ 3 = \"10.250.1.2\" }}")));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use offhook_model::{AddressRange, ScopeId, Send, Serve, Source, registry};
 
 use super::Context;
 use crate::Code;
+use crate::options::Explicit;
 use crate::read::{ClassFacts, Facts, LEASE, PoolFacts, PoolUserFacts, ScopeFacts};
 use crate::report::{Problem, Span, Spanned};
 use crate::scalar::format_duration;
@@ -16,7 +17,7 @@ pub(super) fn check(context: &Context<'_>) {
     for (index, scope) in context.facts.scopes.iter().enumerate() {
         phone_lease(context, scope);
         unserved(context, scope);
-        routers(context, scope);
+        routers(context, &scope.options, &[scope]);
         all_excluded(context, scope);
         for pool in scope.pools.value().into_iter().flat_map(|pools| &pools.items) {
             pool_of_nobody(context, scope, index, pool);
@@ -26,6 +27,13 @@ pub(super) fn check(context: &Context<'_>) {
         times_of_class(context, class);
         gives(context, class);
         is_another(context, index, class);
+        let scopes: Vec<_> = scopes_of(context.facts, class).collect();
+        routers(context, &class.options, &scopes);
+    }
+    let scopes: Vec<_> = context.facts.scopes.iter().collect();
+    routers(context, &context.facts.options, &scopes);
+    for phone in &context.facts.phones {
+        routers(context, &phone.options, &scopes);
     }
 }
 
@@ -168,25 +176,36 @@ fn all_excluded(context: &Context<'_>, scope: &ScopeFacts) {
     }
 }
 
-/// Routers stated as an option are as far away as one stated as `router` would be.
-fn routers(context: &Context<'_>, scope: &ScopeFacts) {
-    let Some(subnet) = scope.subnet.good() else { return };
-    let stated = scope.options.iter().filter(|option| {
+/// Routers stated as an option are as far away as one stated as `router` would be: those of a scope outside of its
+/// subnet, others outside of all subnets that they may be sent in.
+fn routers(context: &Context<'_>, options: &[Explicit], scopes: &[&ScopeFacts]) {
+    let subnets: Option<Vec<_>> = scopes.iter().map(|scope| scope.subnet.good()).collect();
+    let is_known = |subnets: &Vec<_>| !subnets.is_empty() && !context.facts.scopes_bad;
+    let Some(subnets) = subnets.filter(is_known) else { return };
+    let stated = options.iter().filter(|option| {
         option.rule.code == 3 && option.rule.send != Send::Never && !option.broken
     });
     for option in stated {
         let routers = option.rule.value.as_chunks().0.iter().map(|&octets: &[u8; 4]| octets.into());
-        for router in routers.filter(|&router| !subnet.value.contains(router)) {
-            context.report.push(
-                Problem::warning(
-                    Code::RouterOutsideSubnet,
-                    &option.span,
-                    format!("the router {router} is not in the subnet {}", subnet.value),
-                )
-                .label("cannot be reached from the scope")
-                .related(&subnet.span, "the subnet")
-                .hint("write the router's address in this subnet"),
-            );
+        let is_near = |router: &Ipv4Addr| subnets.iter().any(|net| net.value.contains(*router));
+        for router in routers.filter(|router| !is_near(router)) {
+            let (message, hint) = match subnets.as_slice() {
+                [one] => (
+                    format!("the router {router} is not in the subnet {}", one.value),
+                    "write the router's address in this subnet",
+                ),
+                _ => (
+                    format!("the router {router} is in the subnet of no scope"),
+                    "write an address in the subnet of its clients, or `router` in each scope",
+                ),
+            };
+            let mut problem = Problem::warning(Code::RouterOutsideSubnet, &option.span, message)
+                .label("cannot be reached from there")
+                .hint(hint);
+            if let [one] = subnets.as_slice() {
+                problem = problem.related(&one.span, "the subnet");
+            }
+            context.report.push(problem);
         }
     }
 }
