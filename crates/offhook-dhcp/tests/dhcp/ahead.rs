@@ -274,4 +274,8 @@ fn nothing_is_foreseen_while_the_address_changes_or_a_decline_is_to_be_written_w
     let decline = server.decide(ON_VOICE, &Message::decline(mac(2), other).bytes());
     server.core.failed(decline.ticket.unwrap());
     assert_eq!(server.foresee(ON_VOICE, &discover.bytes(), address), None);
+    // Until the address is somebody's again.
+    server.wait(24 * 3600);
+    server.lease(ON_VOICE, &Message::discover(mac(2)).with(50, other.octets()));
+    assert!(offer(&mut server, &discover).1.is_some());
 }

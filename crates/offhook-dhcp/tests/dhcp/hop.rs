@@ -49,6 +49,18 @@ fn a_phone_that_has_arrived_leaves_no_lease_behind() {
 }
 
 #[test]
+fn a_native_scope_may_become_one_while_phones_are_in_it() {
+    let mut lab = site();
+    lab.scopes[1].voice = None;
+    let mut server = Server::new(lab);
+    server.lease(ON_NATIVE, &Message::discover(mac(1)));
+    server.core.set_site(site().into(), links(), server.now);
+    let decision = server.decide(ON_VOICE, &select(1).bytes());
+    server.commit(&decision);
+    assert_eq!(at(&server.disk, "10.0.0.100").state, LeaseState::Released);
+}
+
+#[test]
 fn a_crash_leaves_both_leases_or_one() {
     for written in [false, true] {
         let mut server = server_with_native_lease(None);

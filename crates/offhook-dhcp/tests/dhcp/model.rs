@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use offhook_dhcp::{Ahead, Decision, NoReply};
-use offhook_model::{LeaseState, LeaseWrite, Mac, Time};
+use offhook_model::{Lease, LeaseState, LeaseWrite, Mac, Time};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -99,6 +99,8 @@ struct World {
     held: HashMap<Ipv4Addr, Time>,
     beliefs: HashMap<Who, (Ipv4Addr, Time)>,
     withheld: HashMap<Ipv4Addr, Withheld>,
+    /// The leases as they were before the last decision.
+    before: Vec<Lease>,
     rules: Rules,
     /// Messages to be handed over again, and when.
     waiting: Vec<(Who, u64, Vec<u8>, Time)>,
@@ -115,6 +117,7 @@ impl World {
             held: HashMap::new(),
             beliefs: HashMap::new(),
             withheld: HashMap::new(),
+            before: Vec::new(),
             rules: Rules::Plain,
             waiting: Vec::new(),
             ahead: Ahead::default(),
@@ -137,6 +140,7 @@ impl World {
             self.sent.entry(native).or_default().1 += 1;
         }
         let message = from(who.0, message.clone()).bytes();
+        self.before = self.server.core.leases().collect();
         let decision = self.server.decide(who.1, &message);
         self.decided(who, sent, message, decision);
     }
@@ -146,6 +150,7 @@ impl World {
         let now = self.server.core_now();
         let due: Vec<_> = self.waiting.extract_if(.., |waiting| waiting.3 <= now).collect();
         for (who, sent, message, _) in due {
+            self.before = self.server.core.leases().collect();
             let decision = self.server.resume(who.1, &message);
             self.decided(who, sent, message, decision);
         }
@@ -224,10 +229,12 @@ impl World {
             User::Client(client) => *client == who.0,
             User::Unknown => goes_on,
         };
-        let is_granted = self.under_way.iter().any(|(other, _, _, decision)| {
-            *other == who && decision.trace.address == Some(address) && decision.reply.is_ok()
+        // It was, and has been given it since, or been given it and left it.
+        let has_it = self.before.iter().any(|lease| {
+            let is_its = lease.hardware == mac(who.0).into() && lease.state != LeaseState::Declined;
+            is_its && lease.address == address
         });
-        assert!(is_its || is_granted, "{who:?} gets {address}, which {user:?} uses");
+        assert!(is_its || has_it, "{who:?} gets {address}, which {user:?} uses");
     }
 
     /// What is kept for known clients is kept from those alone that never had an address there, phones or not.

@@ -351,4 +351,27 @@ fn an_offer_of_the_address_its_client_has_is_not_taken_back() {
     server.reply(ON_VOICE, &Message::discover(mac(1)));
     server.wait(10);
     assert_eq!(server.send(ON_VOICE, &Message::discover(mac(2))), Err(NoReply::PoolFull));
+    // Nor once its renewal is on disk.
+    let renewal = Message::request(mac(1)).using(ip("10.250.1.20"));
+    let renewal = server.decide(ON_VOICE, &renewal.bytes());
+    server.reply(ON_VOICE, &Message::discover(mac(1)));
+    server.commit(&renewal);
+    server.wait(10);
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(2))), Err(NoReply::PoolFull));
+    assert_eq!(server.core.offer_count(), 1);
+}
+
+#[test]
+fn an_offer_of_the_address_its_client_nearly_had_is_an_offer_like_others() {
+    let mut lab = site();
+    lab.scopes[0].pools = vec![pool("10.250.1.20", &[])];
+    let mut server = Server::new(lab);
+    server.lease(ON_VOICE, &Message::discover(mac(1)));
+    server.wait(8 * 3600);
+    let renewal = Message::request(mac(1)).using(ip("10.250.1.20"));
+    let renewal = server.decide(ON_VOICE, &renewal.bytes());
+    server.reply(ON_VOICE, &Message::discover(mac(1)));
+    server.core.failed(renewal.ticket.unwrap());
+    server.wait(10);
+    assert_eq!(last_byte(&server.lease(ON_VOICE, &Message::discover(mac(2)))), 20);
 }
