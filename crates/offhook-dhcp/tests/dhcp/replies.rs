@@ -120,6 +120,9 @@ fn a_relay_is_answered_from_the_address_of_ours_that_it_wrote_to() {
     assert_eq!(told(&nobody, NATIVE_ADDRESS), (2, NATIVE_ADDRESS, NATIVE_ADDRESS));
     let request = relayed(3).with(50, [10, 0, 0, 100]).with(54, NATIVE_ADDRESS.octets());
     assert_eq!(told(&request, NATIVE_ADDRESS), (5, NATIVE_ADDRESS, NATIVE_ADDRESS));
+    // A client may know us by our own address from before.
+    let known = request.with(82, b"\x0b\x04\x0a\x00\x00\x01");
+    assert_eq!(told(&known, NATIVE_ADDRESS), (5, NATIVE_ADDRESS, ip("10.0.0.1")));
     let nak = relayed(3).with(50, [9, 9, 9, 9]);
     assert_eq!(told(&nak, NATIVE_ADDRESS), (6, NATIVE_ADDRESS, NATIVE_ADDRESS));
 }
