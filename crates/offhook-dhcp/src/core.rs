@@ -26,6 +26,8 @@ pub struct Link {
     pub scope: Option<ScopeId>,
     /// Our address there: the server identifier.
     pub address: Ipv4Addr,
+    /// The longest IP datagram that leaves in one frame, in octets.
+    pub mtu: u16,
 }
 
 /// How a message came in.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 
 use crate::decide::{Context, Times};
-use crate::wire::{Encoded, Field, Head, Rank, Value, code, encode};
+use crate::wire::{Encoded, Field, Head, Rank, Value, code, encode, longest_message};
 use crate::{Destination, Reply, fqdn};
 
 /// A lease as the client is told of it.
@@ -181,6 +181,11 @@ fn finish(
 ) -> (Reply, Vec<u8>) {
     let request = context.request;
     let relay = request.option(code::RELAY_AGENT);
-    let Encoded { bytes, dropped } = encode(head, fields, relay, request.reply_limit());
+    let limit = match to {
+        Destination::Relay(_) => request.reply_limit(),
+        // Who has no address yet puts no fragments together. Every link takes 576 octets, or nothing works on it.
+        _ => request.reply_limit().min(longest_message(context.link.mtu)),
+    };
+    let Encoded { bytes, dropped } = encode(head, fields, relay, limit);
     (Reply { bytes, to, message, from: context.here }, dropped)
 }

@@ -1,5 +1,5 @@
-//! Socket options that neither nix nor socket2 offers as we need them.
-#![expect(unsafe_code, reason = "setsockopt with structures that no library wraps")]
+//! Socket options and requests that neither nix nor socket2 offers as we need them.
+#![expect(unsafe_code, reason = "system calls with structures that no library wraps")]
 
 use std::io;
 use std::net::SocketAddr;
@@ -133,4 +133,20 @@ pub(crate) fn hardware_address(socket: &socket2::Socket) -> Option<Mac> {
     let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     let address = link.sll_addr.first_chunk::<6>().filter(|_| link.sll_halen == 6)?;
     Some(Mac(*address))
+}
+
+/// How much an interface takes in one frame, in octets; 65535 for more than that, as of `lo`.
+pub(crate) fn mtu(socket: &socket2::Socket, interface: &Interface) -> io::Result<u16> {
+    // SAFETY: an ifreq of zeros is one: an empty name, and a union of numbers and addresses.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero: names are shorter.
+    let room = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
+    for (to, from) in room.zip(interface.name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: the descriptor is open, and the kernel writes no more than an ifreq, which outlives the call.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &mut request) })?;
+    // SAFETY: SIOCGIFMTU has filled in this number, and any bits are one.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
 }

@@ -16,7 +16,7 @@ use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 
 use crate::mmsg::{self, Target};
 use crate::options::{
-    enlarge_receive_buffer, hardware_address, ignore_outgoing, link_address, promiscuous,
+    enlarge_receive_buffer, hardware_address, ignore_outgoing, link_address, mtu, promiscuous,
 };
 use crate::poll::wait_for;
 use crate::{Datagram, Frame, Interface, RecvBatch, UdpFrame};
@@ -100,6 +100,14 @@ impl FrameSocket {
     pub fn is_readdressed(&self) -> bool {
         let now = hardware_address(&self.socket);
         now.is_some_and(|now| self.interface.mac.is_some_and(|mac| mac != now))
+    }
+
+    /// The longest IP datagram that the interface takes in one frame, in octets.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn mtu(&self) -> io::Result<u16> {
+        mtu(&self.socket, &self.interface)
     }
 
     /// Marks everything sent from now on with this DSCP, 0 to 63.

@@ -111,7 +111,7 @@ struct Bench {
 
 impl Bench {
     fn new(site: &Arc<Site>, leases: u32) -> Self {
-        let links = vec![Link { scope: Some(ScopeId(0)), address: SERVER }];
+        let links = vec![Link { scope: Some(ScopeId(0)), address: SERVER, mtu: 1500 }];
         let leases = (0..leases).map(lease).collect();
         Self {
             core: Core::new(Arc::clone(site), links, leases, NOW),

@@ -7,8 +7,8 @@ pub(crate) mod request;
 pub(crate) mod vendor;
 
 pub use encode::{Encoded, Field, Head, Rank, Value, encode};
-pub(crate) use request::trim_nuls;
 pub use request::{Header, Request};
+pub(crate) use request::{longest_message, trim_nuls};
 
 /// Bytes of the fixed header with the magic cookie: where the options begin.
 pub const HEADER: usize = 240;

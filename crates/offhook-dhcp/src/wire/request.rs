@@ -102,6 +102,12 @@ enum Slot {
     Joined(u16),
 }
 
+/// How long a DHCP message may be, in octets, where IP datagrams may have `datagram`. RFC 2131 has 576 taken everywhere,
+/// and more than an Ethernet frame holds is never used.
+pub(crate) fn longest_message(datagram: u16) -> usize {
+    usize::from(datagram.clamp(576, 1500)) - 28
+}
+
 /// A whole message.
 pub struct Request<'a> {
     /// The fixed header.
@@ -246,8 +252,7 @@ impl<'a> Request<'a> {
     /// of RFC 2131 does; more than an Ethernet frame is never used.
     pub fn reply_limit(&self) -> usize {
         let asked = self.option(code::MAX_SIZE).and_then(|bytes| bytes.first_chunk::<2>());
-        let datagram = asked.map_or(576, |octets| u16::from_be_bytes(*octets)).clamp(576, 1500);
-        usize::from(datagram) - 28
+        longest_message(asked.map_or(576, |octets| u16::from_be_bytes(*octets)))
     }
 
     /// A sub-option of option 82 (RFC 3046), whoever added it: a switch may do so without being a relay.

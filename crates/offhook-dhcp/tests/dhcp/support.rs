@@ -172,8 +172,8 @@ pub(crate) fn class_id(site: &Site, name: &str) -> ClassId {
 
 pub(crate) fn links() -> Vec<Link> {
     vec![
-        Link { scope: Some(VOICE), address: VOICE_ADDRESS },
-        Link { scope: Some(NATIVE), address: NATIVE_ADDRESS },
+        Link { scope: Some(VOICE), address: VOICE_ADDRESS, mtu: 1500 },
+        Link { scope: Some(NATIVE), address: NATIVE_ADDRESS, mtu: 1500 },
     ]
 }
 

@@ -223,6 +223,7 @@ mod tests {
         let links = vec![offhook_dhcp::Link {
             scope: site.scope_ids().next().map(|(id, _)| id),
             address: Ipv4Addr::new(10, 250, 1, 5),
+            mtu: 1500,
         }];
         let now = offhook_model::Time::from_secs(1_700_000_000);
         let mut core = offhook_dhcp::Core::new(site, links, Vec::new(), now);

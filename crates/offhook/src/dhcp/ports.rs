@@ -18,6 +18,8 @@ use tracing::{info, warn};
 const SERVER: u16 = 67;
 /// The UDP port DHCP clients listen on.
 const CLIENT: u16 = 68;
+/// What a frame of Ethernet holds, octets.
+const ETHERNET: u16 = 1500;
 
 /// Why the DHCP server cannot start on an interface.
 #[derive(Debug)]
@@ -99,9 +101,9 @@ impl Port {
             let scopes = site.scope_ids();
             scopes.filter(|(_, scope)| scope.interface.as_ref() == Some(&self.interface.name))
         };
-        let address = self.link.address;
+        let Link { address, mtu, .. } = self.link;
         let own = on_it().find(|(_, scope)| scope.subnet.contains(address));
-        Link { scope: own.or_else(|| on_it().next()).map(|(id, _)| id), address }
+        Link { scope: own.or_else(|| on_it().next()).map(|(id, _)| id), address, mtu }
     }
 
     /// Whether an address is of the same subnet.
@@ -489,8 +491,9 @@ fn scope_link(id: ScopeId, scope: &Scope, name: &str) -> Result<Port, StartError
     };
     let frames =
         FrameSocket::open(&interface).map_err(|source| no_frames(address, &interface, source))?;
+    let mtu = frames.mtu().unwrap_or(ETHERNET);
     let frames = Some(Arc::new(frames));
-    Ok(Port { socket: 0, interface, prefix, link: Link { scope: Some(id), address }, frames })
+    Ok(Port { socket: 0, interface, prefix, link: Link { scope: Some(id), address, mtu }, frames })
 }
 
 fn no_frames(address: Ipv4Addr, interface: &Interface, source: io::Error) -> StartError {
@@ -516,7 +519,11 @@ fn other_links(taken: &[Port], everywhere: bool) -> Vec<Port> {
             socket: beside.map_or(no_socket, |port| port.socket),
             interface: interface.clone(),
             prefix,
-            link: Link { scope: beside.and_then(|port| port.link.scope), address },
+            link: Link {
+                scope: beside.and_then(|port| port.link.scope),
+                address,
+                mtu: beside.map_or(ETHERNET, |port| port.link.mtu),
+            },
             frames: beside.and_then(|_| FrameSocket::open(interface).ok()).map(Arc::new),
         }
     };

@@ -1,4 +1,4 @@
-//! What class of traffic the replies of DHCP are.
+//! What the frames are that replies of DHCP leave in.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -53,4 +53,33 @@ fn replies_of_every_kind_are_marked_as_the_configuration_says_at_the_time() {
         server.wait_for_log(&["another hardware address"]);
         assert_eq!(marks(30), [8 << 2; 4]);
     });
+}
+
+/// As of a tunnel or of a virtual machine: what is longer is no frame, or one that comes in parts.
+#[test]
+fn no_reply_is_longer_than_a_frame_of_the_link() {
+    let lab = Lab::new();
+    let plain = fs::read_to_string(lab.config()).unwrap();
+    let options: String = (0..6)
+        .map(|n| format!("{} = {{ text = \"{}\", send = \"always\" }}\n", 230 + n, "x".repeat(200)))
+        .collect();
+    fs::write(lab.config(), format!("{plain}\n[options]\n{options}")).unwrap();
+    lab.appliance.ip("link set voice0 mtu 1000");
+    let _server = lab.serve();
+    for (vlan, most) in [(Vlan::Voice, 1000), (Vlan::Native, 1500)] {
+        lab.client(vlan).enter(|| {
+            let card = Card::open("eth0");
+            for size in [576, 800, 1500_u16] {
+                let discover = Message::new(DISCOVER, mac(1), u32::from(size));
+                let discover = discover.with(57, size.to_be_bytes());
+                for discover in [discover.clone(), discover.broadcast()] {
+                    let offer = card.ask(&discover).expect("an OFFER, in one frame");
+                    let room = usize::from(size.min(most)) - 28;
+                    // Whatever there is room for is in it: an option of 200 octets has no more than 202.
+                    assert!((room - 202..=room).contains(&offer.bytes.len()), "{size}: {room}");
+                    assert_eq!(offer.kind(), OFFER);
+                }
+            }
+        });
+    }
 }
