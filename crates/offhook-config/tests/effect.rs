@@ -176,6 +176,26 @@ fn a_class_that_is_another_by_all_its_evidence_is_never_met() {
 }
 
 #[test]
+fn the_class_of_a_phone_exists_where_its_address_is() {
+    let class = "[[class]]\nname = \"door\"\nvendor_class = \"door\"\n";
+    let phone =
+        "[[phone]]\nmac = \"00:90:8f:00:00:01\"\nclass = \"door\"\naddress = \"10.250.1.30\"\n";
+    let (code, line, message) = at_end(&format!("{class}scopes = \"native\"\n{phone}"));
+    assert_eq!((code, line.as_str()), ("class-never-matches", "class = \"door\""), "{message}");
+    assert!(is_quiet("", &format!("{class}scopes = [\"voice\", \"native\"]\n{phone}")));
+    assert!(is_quiet("", &format!("{class}{phone}")));
+}
+
+#[test]
+fn a_class_has_a_name_that_a_pool_can_name() {
+    for name in ["phones", "inventory"] {
+        let line = format!("name = \"{name}\"");
+        let (code, at, _) = at_end(&format!("[[class]]\n{line}\nvendor_class = \"door\"\n"));
+        assert_eq!((code, at), ("bad-choice", line));
+    }
+}
+
+#[test]
 fn routers_in_options_are_in_the_subnet() {
     let (code, line, message) = in_voice("options = { routers = [\"10.250.1.1\", \"10.0.0.1\"] }");
     assert_eq!(code, "router-outside-subnet");

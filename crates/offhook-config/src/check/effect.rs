@@ -9,7 +9,7 @@ use offhook_model::{AddressRange, ScopeId, Send, Serve, Source, registry};
 use super::Context;
 use crate::Code;
 use crate::options::Explicit;
-use crate::read::{ClassFacts, Facts, LEASE, PoolFacts, PoolUserFacts, ScopeFacts};
+use crate::read::{ClassFacts, Facts, LEASE, PhoneFacts, PoolFacts, PoolUserFacts, ScopeFacts};
 use crate::report::{Problem, Span, Spanned};
 use crate::scalar::format_duration;
 
@@ -34,7 +34,30 @@ pub(super) fn check(context: &Context<'_>) {
     routers(context, &context.facts.options, &scopes);
     for phone in &context.facts.phones {
         routers(context, &phone.options, &scopes);
+        class_of_phone(context, phone);
     }
+}
+
+/// The class of a phone exists where its address is.
+fn class_of_phone(context: &Context<'_>, phone: &PhoneFacts) {
+    let (Some(name), Some(address)) = (phone.class.good(), phone.address.value()) else { return };
+    let Some(class) = context.class(&name.value).filter(|class| !class.damaged) else { return };
+    let holds =
+        |scope: &&ScopeFacts| scope.subnet.value().is_some_and(|net| net.contains(*address));
+    let Some(scope) = context.facts.scopes.iter().find(holds) else { return };
+    let Some(scope_name) = scope.name.value() else { return };
+    if scopes_of(context.facts, class).any(|own| own.name.value() == Some(scope_name)) {
+        return;
+    }
+    context.report.push(
+        Problem::warning(
+            Code::ClassNeverMatches,
+            &name.span,
+            format!("there is no class `{}` in the scope `{scope_name}`", name.value),
+        )
+        .label("has no effect where the phone's address is")
+        .hint(format!("add `{scope_name}` to `scopes` of the class")),
+    );
 }
 
 /// The scopes that a class exists in.

@@ -87,7 +87,7 @@ impl ClassFacts {
             }
             found
         };
-        let name = table.required("name", "\"440HD\"", Value::text);
+        let name = table.required("name", "\"440HD\"", name);
         let label = table.field("label", Value::text).into_value();
         let condition = table.field("match", |value| super::condition::read(value, names));
         if condition.is_bad() {
@@ -209,6 +209,24 @@ fn bytes(value: &Value<'_>) -> Option<Box<[u8]>> {
     }
     let text = value.text()?;
     Some(text.into_bytes().into_boxed_slice())
+}
+
+/// A name that `only` of a pool takes for the class's.
+fn name(value: &Value<'_>) -> Option<String> {
+    let name = value.text()?;
+    if matches!(name.as_str(), "phones" | "inventory") {
+        value.report.push(
+            Problem::error(
+                Code::BadChoice,
+                &value.span,
+                format!("`{name}` is no name for a class"),
+            )
+            .label("means something else in `only` of a pool")
+            .hint("call it something else"),
+        );
+        return None;
+    }
+    Some(name)
 }
 
 /// An option by name or number.
