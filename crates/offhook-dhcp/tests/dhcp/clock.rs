@@ -234,6 +234,18 @@ fn leases_of_a_machine_that_never_knew_the_time_are_kept_when_it_does() {
 }
 
 #[test]
+fn a_lease_from_before_the_clock_was_set_is_kept_beside_those_from_after() {
+    let mut server = Server::new(small());
+    for n in [1, 2] {
+        server.lease(ON_VOICE, &Message::discover(mac(n)));
+    }
+    // A crash came before it was written again.
+    (server.disk[0].since, server.disk[0].expires) = (UNSET, later(UNSET, 8 * HOUR));
+    server.restart();
+    assert_eq!(server.send(ON_VOICE, &Message::discover(mac(3))), Err(NoReply::PoolFull));
+}
+
+#[test]
 fn a_clock_that_is_lost_while_the_server_runs_is_not_followed() {
     let mut clocked = Clocked::new(NOW);
     clocked.lease(1);
