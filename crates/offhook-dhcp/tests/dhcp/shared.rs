@@ -234,3 +234,18 @@ fn what_a_client_has_goes_before_what_it_had_in_another_scope_of_the_link() {
     assert_eq!(server.reply(ON_VOICE, &there).yiaddr(), ip(FIRST[3]));
     assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(1))).yiaddr(), ip(FIRST[3]));
 }
+
+#[test]
+fn an_offer_in_one_scope_ends_when_another_is_made_in_the_next() {
+    let mut lab = campus();
+    lab.scopes[2].pools = Vec::new();
+    let mut server = Server::new(lab);
+    let kept = server.lease(ON_VOICE, &Message::discover(mac(7))).yiaddr();
+    assert_eq!(kept, ip("10.251.0.99"));
+    let _ = server.send(ON_VOICE, &Message::decline(mac(7), kept));
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(7))).yiaddr(), ip(FIRST[0]));
+    let (ticket, _) = server.core.release(server.now, kept).unwrap();
+    server.core.committed(ticket);
+    assert_eq!(server.reply(ON_VOICE, &Message::discover(mac(7))).yiaddr(), kept);
+    assert_eq!(server.core.offer_count(), 1);
+}
