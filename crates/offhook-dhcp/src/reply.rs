@@ -21,6 +21,27 @@ pub(crate) fn configuration(
     message: MessageType,
     terms: Option<Terms>,
 ) -> (Reply, Vec<u8>) {
+    let asked = context.request.requested();
+    let (reply, dropped) = configured(context, message, terms, asked);
+    let Some(asked) = asked.filter(|_| dropped.contains(&code::CLASSLESS_ROUTES)) else {
+        return (reply, dropped);
+    };
+    // Routes for which there is no room do not stand in for the router: without any, the client is deaf.
+    let others: Vec<_> =
+        asked.iter().copied().filter(|code| *code != code::CLASSLESS_ROUTES).collect();
+    let (reply, mut dropped) = configured(context, message, terms, Some(&others));
+    if !dropped.contains(&code::CLASSLESS_ROUTES) {
+        dropped.push(code::CLASSLESS_ROUTES);
+    }
+    (reply, dropped)
+}
+
+fn configured(
+    context: &Context<'_>,
+    message: MessageType,
+    terms: Option<Terms>,
+    asked: Option<&[u8]>,
+) -> (Reply, Vec<u8>) {
     let request = context.request;
     let plan = context.plan.as_ref();
     let class = context.class_rules().map(|class| &*class.name);
@@ -36,7 +57,7 @@ pub(crate) fn configuration(
             fields.push(Field { code, value: Value::from(seconds), rank: Rank::Protocol });
         }
     }
-    plan.select(request.requested(), terms.is_some(), &mut fields);
+    plan.select(asked, terms.is_some(), &mut fields);
     if let Some(name) = &fqdn {
         fields.push(Field { code: code::FQDN, value: Value::Bytes(name), rank: Rank::Usual });
     }

@@ -175,6 +175,17 @@ fn classless_routes_stand_in_for_the_router_and_static_routes_where_they_are_ask
 }
 
 #[test]
+fn classless_routes_that_have_no_room_do_not_stand_in_for_the_router() {
+    let mut lab = site();
+    lab.options.push(rule(121, &[0; 600], Send::IfRequested));
+    let discover = Message::discover(mac(1)).asking(&[121, 3, 6]);
+    let decision = Server::new(lab).decide(ON_VOICE, &discover.bytes());
+    let offer = Read::new(&decision.reply.unwrap().bytes);
+    assert_eq!(decision.trace.dropped, [121]);
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 1, 3, 6]);
+}
+
+#[test]
 fn option_118_chooses_the_subnet_only_where_the_site_lets_it() {
     let native = ip("10.0.0.0").octets();
     let choosing = Message::discover(mac(1)).with(118, native);

@@ -103,9 +103,14 @@ impl Waiting {
     /// No more than this, come what may.
     const MOST: usize = 1024;
 
+    /// Whether one more may wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.len() < Self::MOST
+    }
+
     /// Whether there was room for it.
     pub(super) fn hold(&mut self, until: Time, held: Held) -> bool {
-        let has_room = self.0.len() < Self::MOST;
+        let has_room = self.has_room();
         if has_room {
             self.0.push((until, held));
         }

@@ -408,10 +408,11 @@ impl Worker {
                         self.write_ahead(now, &arrival, &message.bytes, offered);
                     }
                     match hold {
-                        Some(until) => {
+                        Some(until) if self.waiting.has_room() => {
                             self.hold(until, Held::Offer { link, reply, trace });
                         }
-                        None => self.outbox.push((link, reply, trace)),
+                        // If too many wait, its client finds out by itself whether somebody uses the address.
+                        _ => self.outbox.push((link, reply, trace)),
                     }
                 }
             }
