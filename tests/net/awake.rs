@@ -20,7 +20,7 @@ fn processors_are_kept_awake_from_a_message_until_a_while_after_the_last() {
     command.args(["-c", script]).arg(&device).arg(env!("CARGO_BIN_EXE_offhook"));
     command.arg("run").arg("--config").arg(lab.config()).arg("--state").arg(lab.state());
     let server = Server::spawn(&mut command);
-    server.wait_for_log(&["serving"]);
+    server.wait_for_log(&["serving", "scopes"]);
     let told = || fs::read(&device).unwrap();
     assert!(told().is_empty(), "nobody waits");
     let client = lab.client(Vlan::Native);

@@ -52,7 +52,7 @@ impl Clockwork {
         command.env("LD_PRELOAD", PRELOAD).env("FAKETIME_TIMESTAMP_FILE", self.file());
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         let server = Server::spawn(&mut command);
-        server.wait_for_log(&["serving"]);
+        server.wait_for_log(&["serving", "scopes"]);
         server
     }
 

@@ -161,7 +161,7 @@ fn the_data_zone_is_forwarded_to_who_serves_it() {
     command.arg("run");
     command.arg("--config").arg(&config).arg("--state").arg(lab.dir.path().join("upstream"));
     let other = crate::lab::Server::spawn(&mut command);
-    other.wait_for_log(&["serving"]);
+    other.wait_for_log(&["serving", "scopes"]);
 
     let _server = lab.serve();
     let client = lab.machine(Vlan::Voice, "10.250.1.200/24", "10.250.1.1");

@@ -315,7 +315,7 @@ impl Lab {
     /// The same, with more flags.
     pub(crate) fn serve_with(&self, flags: &[&str]) -> Server {
         let server = self.start(flags);
-        server.wait_for_log(&["serving"]);
+        server.wait_for_log(&["serving", "scopes"]);
         server
     }
 

@@ -302,7 +302,7 @@ fn names_are_back_before_dns_answers_after_sigkill() {
         assert_eq!(dig(&client, &format!("desk-{n}.lab.voip")), *address);
         assert_eq!(dig(&client, &format!("-x {address}")), format!("desk-{n}.lab.voip."));
     }
-    server.wait_for_log(&["serving"]);
+    server.wait_for_log(&["serving", "scopes"]);
     let after = serial(&client);
     assert!(after > before, "{before} {after}");
     client.enter(|| {

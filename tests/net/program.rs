@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::lab::{Lab, Vlan, repository};
+use crate::lab::{Lab, Server, Vlan, repository};
 use crate::packet::{Card, mac};
 
 #[test]
@@ -64,6 +64,21 @@ router = "10.7.0.1"
         assert_eq!(server.log().matches("no phone on it").count(), 1);
         assert_eq!(server.terminate(), Some(0));
     }
+}
+
+#[test]
+fn whoever_is_told_that_it_serves_may_stop_it_at_once() {
+    let lab = Lab::new();
+    // What it says of signals takes its time.
+    let mut command = lab.appliance.daemon("strace");
+    command.args(["-D", "-f", "-qq", "-e", "trace=rt_sigaction", "-o", "/dev/null"]);
+    command
+        .args(["-e", "inject=rt_sigaction:delay_enter=100000"])
+        .arg(env!("CARGO_BIN_EXE_offhook"));
+    command.arg("run").arg("--config").arg(lab.config()).arg("--state").arg(lab.state());
+    let server = Server::spawn(&mut command);
+    server.wait_for_log(&["serving", "scopes"]);
+    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn serve(lab: &Lab) -> Server {
     command.arg("--bounding-set=-net_admin").arg(env!("CARGO_BIN_EXE_offhook"));
     command.arg("run").arg("--config").arg(lab.config()).arg("--state").arg(lab.state());
     let server = Server::spawn(&mut command);
-    server.wait_for_log(&["serving"]);
+    server.wait_for_log(&["serving", "scopes"]);
     server
 }
 

@@ -127,7 +127,7 @@ fn new_limits_leave_files_to_everything_else_as_well() {
     command.arg("--nofile=200:200").arg(env!("CARGO_BIN_EXE_offhook")).arg("run");
     command.arg("--config").arg(lab.config()).arg("--state").arg(lab.state());
     let server = Server::spawn(&mut command);
-    server.wait_for_log(&["serving"]);
+    server.wait_for_log(&["serving", "scopes"]);
     change(&lab, &server, "root = \"firmware\"\ntransfers = 1000");
     server.wait_for_log(&["fewer TFTP transfers at a time", "most=75"]);
     let client = lab.machine(Vlan::Native, "10.0.0.50/24", "10.0.0.1");

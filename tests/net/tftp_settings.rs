@@ -150,7 +150,7 @@ fn a_quarter_of_the_open_files_is_left_to_everything_but_transfers() {
     command.arg("--config").arg(lab.config()).arg("--state").arg(lab.state());
     let server = Server::spawn(&mut command);
     server.wait_for_log(&["fewer TFTP transfers at a time", "most=75"]);
-    server.wait_for_log(&["serving"]);
+    server.wait_for_log(&["serving", "scopes"]);
     let client = lab.machine(Vlan::Native, "10.0.0.50/24", "10.0.0.1");
     assert_eq!(granted(&client, 80), 75);
     // And there is still room to say so.

@@ -65,7 +65,7 @@ fn the_unit_allows_every_system_call_that_the_program_makes() {
     command.args(["-D", "-f", "-q", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_offhook"));
     command.arg("run").arg("--config").arg(lab.config()).arg("--state").arg(lab.state());
     let server = Server::spawn(&mut command);
-    server.wait_for_log(&["serving"]);
+    server.wait_for_log(&["serving", "scopes"]);
     let class: [(u8, &[u8]); 1] = [(60, b"440HD")];
     let leased = voice.enter(|| Card::open("eth0").lease(mac(1), 1, &class)).yiaddr();
     for words in ["+notcp vm40ic1.lab.voip", "+tcp vm40ic1.lab.voip", "+time=1 x.lab.local"] {

@@ -148,11 +148,12 @@ impl Opened {
                 control::spawn(bound, servers, told)
             })
             .and_then(|control| control.map_err(|error| no_control(&error)).ok());
+        // Whoever is told that this serves may stop it at once.
+        let stop = stop_signal();
+        tokio::pin!(stop);
         info!(site = %site.name, zone = %site.zone, scopes = site.scopes.len(), leases = kept, "serving");
         notify(sd_notify::NotifyState::Ready);
 
-        let stop = stop_signal();
-        tokio::pin!(stop);
         let mut watch_zone = tokio::time::interval(ZONE);
         watch_zone.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut offset = None;
@@ -230,13 +231,16 @@ pub(crate) fn log_diagnostic(diagnostic: &Diagnostic) {
     }
 }
 
-async fn stop_signal() -> Result<&'static str, String> {
+/// Waits for a signal to stop; from the call on, not only once it is waited for.
+fn stop_signal() -> impl Future<Output = Result<&'static str, String>> {
     let install = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
-    let mut term = install(SignalKind::terminate())?;
-    let mut int = install(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => Ok("SIGTERM"),
-        _ = int.recv() => Ok("SIGINT"),
+    let (term, int) = (install(SignalKind::terminate()), install(SignalKind::interrupt()));
+    async move {
+        let (mut term, mut int) = (term?, int?);
+        tokio::select! {
+            _ = term.recv() => Ok("SIGTERM"),
+            _ = int.recv() => Ok("SIGINT"),
+        }
     }
 }
 

@@ -131,7 +131,7 @@ fn the_server_is_asked_by_https_when_a_given_authority_vouches_for_it() {
         command.arg("run").arg("--config").arg(site.lab.config());
         command.arg("--state").arg(site.lab.state()).env("SSL_CERT_FILE", at(authorities));
         let server = Server::spawn(&mut command);
-        server.wait_for_log(&["serving"]);
+        server.wait_for_log(&["serving", "scopes"]);
         assert_eq!(fetch(&phone, "440hd.img"), result, "{authorities}");
         drop(server);
         let _ = fs::remove_dir_all(site.cache());
