@@ -8,6 +8,9 @@ use std::str::FromStr;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// Everybody on the link.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
     /// The three bytes that name the manufacturer.
     pub fn oui(self) -> [u8; 3] {
         let [a, b, c, ..] = self.0;

@@ -58,7 +58,7 @@ fn interface(name: &str) -> Interface {
 fn broadcast(from: &FrameSocket, payload: &[u8]) {
     let source = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
     let destination = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
-    from.send_udp(Mac([0xff; 6]), source, destination, payload).expect("sent");
+    from.send_udp(Mac::BROADCAST, source, destination, payload).expect("sent");
 }
 
 /// What `socket` has received within two seconds, and by which interface.
@@ -237,7 +237,7 @@ fn a_datagram_whose_checksum_the_kernel_left_half_done_is_read() {
             (frame.payload, frame.source, frame.destination),
             (&b"OFFER"[..], SERVER, everyone)
         );
-        assert_eq!(frame.destination_mac, Mac([0xff; 6]));
+        assert_eq!(frame.destination_mac, Mac::BROADCAST);
         assert_eq!(buffer[15], 46 << 2, "the DSCP in the IPv4 header");
     });
 }

@@ -184,7 +184,7 @@ impl Load {
                 .zip(&messages)
                 .map(|(index, payload)| UdpFrame {
                     source_mac: mac(self.settings.first + index),
-                    destination_mac: Mac([0xff; 6]),
+                    destination_mac: Mac::BROADCAST,
                     source: CLIENT,
                     destination: SERVER,
                     payload,

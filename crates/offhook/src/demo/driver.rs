@@ -133,7 +133,7 @@ impl<'a> Driver<'a> {
         let Some((_, socket)) = self.frames.iter().find(|(on, _)| *on == link) else {
             return Ok(());
         };
-        socket.send_udp_from(self.mac, Mac([0xff; 6]), from, to, payload)
+        socket.send_udp_from(self.mac, Mac::BROADCAST, from, to, payload)
     }
 
     fn send_udp(&mut self, port: u16, to: SocketAddrV4, payload: &[u8]) -> io::Result<()> {

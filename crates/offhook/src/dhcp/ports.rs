@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use offhook_dhcp::{Destination, Link, Reply};
-use offhook_model::{Scope, ScopeId, Site};
+use offhook_model::{Mac, Scope, ScopeId, Site};
 use offhook_net::{
     ArpSocket, BindError, DhcpSocket, FrameSocket, Interface, Outgoing, Poller, UdpFrame, Waker,
     interfaces,
@@ -89,7 +89,7 @@ struct Port {
     interface: Interface,
     prefix: u8,
     link: Link,
-    /// For replies to clients that cannot answer ARP yet; none on an interface no scope is on.
+    /// For replies to clients that cannot answer ARP yet, and to everybody; none on an interface no scope is on.
     frames: Option<Arc<FrameSocket>>,
 }
 
@@ -400,23 +400,18 @@ impl Ports {
         let Some(port) = self.links.get(link) else { return Way::Nowhere };
         match &reply.to {
             Destination::Relay(to) | Destination::Unicast(to) => self.route(port, *to, reply),
+            // The kernel would hand this machine a copy of its own datagram, which costs as much again.
             Destination::Broadcast => {
                 let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT);
-                self.through(port, everybody, reply, port.interface.index)
+                match &port.frames {
+                    Some(frames) => framed(frames, Mac::BROADCAST, everybody, reply),
+                    None => self.through(port, everybody, reply, port.interface.index),
+                }
             }
             Destination::Frame { hardware, address } => {
                 let to = SocketAddrV4::new(*address, CLIENT);
                 match &port.frames {
-                    Some(frames) => {
-                        let frame = UdpFrame {
-                            source_mac: frames.mac(),
-                            destination_mac: *hardware,
-                            source: SocketAddrV4::new(reply.from, SERVER),
-                            destination: to,
-                            payload: &reply.bytes,
-                        };
-                        Way::Frame(frames, frame)
-                    }
+                    Some(frames) => framed(frames, *hardware, to, reply),
                     // No scope is on this interface: only what has an address can be heard there.
                     None => self.route(port, to, reply),
                 }
@@ -475,6 +470,17 @@ impl<'a> Way<'a> {
             _ => None,
         }
     }
+}
+
+fn framed<'a>(
+    frames: &'a FrameSocket,
+    destination_mac: Mac,
+    destination: SocketAddrV4,
+    reply: &'a Reply,
+) -> Way<'a> {
+    let (source_mac, source) = (frames.mac(), SocketAddrV4::new(reply.from, SERVER));
+    let payload = reply.bytes.as_slice();
+    Way::Frame(frames, UdpFrame { source_mac, destination_mac, source, destination, payload })
 }
 
 fn scope_link(id: ScopeId, scope: &Scope, name: &str) -> Result<Port, StartError> {
