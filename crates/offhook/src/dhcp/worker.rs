@@ -445,7 +445,8 @@ impl Worker {
     /// Learns which addresses are in use, sends the offers that waited for that, and asks about more.
     fn probe(&mut self) {
         let now = self.clock.now();
-        if now.since(self.probed) < PROBING {
+        let is_due = self.waiting.next(now) == Some(Duration::ZERO);
+        if now.since(self.probed) < PROBING && !is_due {
             return;
         }
         self.probed = now;
