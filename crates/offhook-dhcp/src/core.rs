@@ -268,7 +268,7 @@ impl Core {
     /// What is to be asked of the network now, so that addresses are known to be free when they are offered. To be
     /// called after every batch of messages, and a few times a second: it costs next to nothing when there is nothing.
     pub fn probes(&mut self, now: Time) -> Vec<Probe> {
-        for scope in self.probes.due(now) {
+        while let Some(scope) = self.probes.due(now) {
             self.table.settle(now, scope);
             for address in self.table.upcoming(now, scope, probe::STOCK) {
                 self.probes.ask(now, scope, address);

@@ -17,14 +17,16 @@ use crate::Link;
 
 /// How long the result of a probe counts.
 const FRESH: Duration = Duration::from_secs(120);
-/// How many addresses of a pool are kept probed.
-pub(crate) const STOCK: usize = 32;
-/// How often that is looked after.
-const ROUND: Duration = Duration::from_millis(200);
-/// Addresses that are remembered as probed.
+/// How many addresses of a pool are kept probed: phones that come at once, and are more than so many, wait for others.
+pub(crate) const STOCK: usize = 64;
+/// How often that is looked after, in how many scopes at a time, and until how many are to be asked about: a site of
+/// thousands of scopes is asked little by little.
+const ROUND: (Duration, usize, usize) = (Duration::from_millis(200), 64, 256);
+/// Addresses that are remembered as probed, besides the stock of more pools than most sites have.
 const MEMORY: usize = 8192;
-/// Milliseconds from one probe in a scope to the next, and the most that may be saved up.
-const PROBES: (u64, u64) = (20, 64 * 20);
+/// Milliseconds from one probe in a scope to the next, and the most that may be saved up: a stock, and half of one for
+/// those that ask for an address they had.
+const PROBES: (u64, u64) = (20, 96 * 20);
 /// Milliseconds from one OFFER that waits for its probe to the next, and the most that may be saved up.
 const WAITS: (u64, u64) = (1000, 4 * 1000);
 
@@ -87,9 +89,14 @@ pub(crate) struct Probes {
     /// When each address was last asked about.
     asked: HashMap<Ipv4Addr, Time>,
     order: VecDeque<(Time, Ipv4Addr)>,
+    /// How many of them are remembered.
+    memory: usize,
     /// Not sent yet.
     next: Vec<Probe>,
+    /// When the last round began, the scope to go on from, and how many are left of it.
     looked: Option<Time>,
+    turn: usize,
+    left: usize,
 }
 
 impl Probes {
@@ -99,18 +106,34 @@ impl Probes {
             let kind = link.map_or(ProbeKind::Icmp, |link| ProbeKind::Arp { link });
             scope.probe.then_some((kind, Budget::default()))
         });
-        Self { wait: site.dhcp.probe_wait, scopes: scopes.collect(), ..Self::default() }
+        // Each pool's, the phones', and those of the round before.
+        let stocks = site.scopes.iter().filter(|scope| scope.probe);
+        let stocks: usize = stocks.map(|scope| (scope.pools.len() + 1) * STOCK * 2).sum();
+        Self {
+            wait: site.dhcp.probe_wait,
+            scopes: scopes.collect(),
+            memory: stocks.max(MEMORY),
+            ..Self::default()
+        }
     }
 
-    /// The scopes whose stock is to be looked after now.
-    pub(crate) fn due(&mut self, now: Time) -> Vec<ScopeId> {
-        // A clock set back is as good as a round gone by.
-        if self.looked.is_some_and(|at| at <= now && now.since(at) < ROUND) {
-            return Vec::new();
+    /// The next scope whose stock is to be looked after now. To be asked until there is none.
+    pub(crate) fn due(&mut self, now: Time) -> Option<ScopeId> {
+        let (every, scopes, probes) = ROUND;
+        if self.looked.is_none_or(|at| now.since(at) >= every) {
+            self.looked = Some(now);
+            self.left = self.scopes.len().min(scopes);
         }
-        self.looked = Some(now);
-        let probed = self.scopes.iter().enumerate().filter(|(_, scope)| scope.is_some());
-        probed.filter_map(|(at, _)| u16::try_from(at).ok().map(ScopeId)).collect()
+        while self.left > 0 && self.next.len() < probes {
+            let at = self.turn % self.scopes.len();
+            self.left -= 1;
+            self.turn = at + 1;
+            if self.scopes.get(at).is_some_and(Option::is_some) {
+                return u16::try_from(at).ok().map(ScopeId);
+            }
+        }
+        self.left = 0;
+        None
     }
 
     /// Asks about an address, unless it was lately or too much is asked in its scope. Tells when the answer is in; in
@@ -127,7 +150,7 @@ impl Probes {
         self.next.push(Probe { address, kind: *kind });
         self.asked.insert(address, now);
         self.order.push_back((now, address));
-        if self.order.len() > MEMORY
+        if self.order.len() > self.memory
             && let Some((at, oldest)) = self.order.pop_front()
             && self.asked.get(&oldest) == Some(&at)
         {
@@ -188,7 +211,7 @@ mod tests {
         const SCOPE: ScopeId = ScopeId(0);
         let again = Ipv4Addr::new(10, 0, 0, 1);
         let scopes = vec![Some((ProbeKind::Icmp, Budget::default()))];
-        let mut probes = Probes { scopes, ..Probes::default() };
+        let mut probes = Probes { scopes, memory: MEMORY, ..Probes::default() };
         let mut now = Time::from_secs(1_800_000_000);
         for n in 0..2 * MEMORY as u32 {
             now = now + Duration::from_millis(PROBES.0);

@@ -50,7 +50,7 @@ impl Server {
 fn the_addresses_that_come_next_are_probed_ahead_and_offered_at_once() {
     let mut server = Server::new(probing());
     let probed = server.probed();
-    assert_eq!(probed.len(), 32);
+    assert_eq!(probed.len(), 64);
     assert_eq!(probed[..2], [A, B]);
     assert!(server.probed().is_empty());
     server.wait_millis(100);
@@ -58,7 +58,7 @@ fn the_addresses_that_come_next_are_probed_ahead_and_offered_at_once() {
     assert_eq!(offer.hold, None);
     // One was taken: one more is probed.
     server.wait_millis(100);
-    assert_eq!(server.probed(), [ip("10.250.1.52")]);
+    assert_eq!(server.probed(), [ip("10.250.1.84")]);
 }
 
 #[test]
@@ -146,15 +146,15 @@ fn an_answer_that_comes_before_the_request_refuses_it_and_the_next_offer_is_anot
 #[test]
 fn in_a_storm_hardly_anybody_waits_for_long_and_few_probes_are_sent() {
     let mut server = Server::new(probing());
-    let holds = (0..130).filter_map(|n| {
+    let holds = (0..180).filter_map(|n| {
         let discover = Message::discover(mac(n)).bytes();
         Some(server.decide(ON_VOICE, &discover).hold?.since(server.now).as_millis())
     });
     let mut holds: Vec<_> = holds.collect();
     holds.sort_unstable();
     // Whose address is asked about waits for those who answer at once.
-    assert_eq!(holds, [vec![8; 60], vec![100; 4]].concat());
-    assert_eq!(server.probed().len(), 64);
+    assert_eq!(holds, [vec![8; 92], vec![100; 4]].concat());
+    assert_eq!(server.probed().len(), 96);
     // Nor for longer than everybody would.
     let mut lab = probing();
     lab.dhcp.probe_wait = Duration::from_millis(5);
@@ -168,12 +168,12 @@ fn in_a_storm_hardly_anybody_waits_for_long_and_few_probes_are_sent() {
 #[test]
 fn a_storm_that_has_used_up_what_was_probed_makes_nobody_wait_for_long() {
     let mut server = Server::new(probing());
-    assert_eq!(server.probed().len(), 32);
+    assert_eq!(server.probed().len(), 64);
     server.wait_millis(100);
-    for n in 0..100 {
+    for n in 0..110 {
         let hold = server.decide(ON_VOICE, &Message::discover(mac(n)).bytes()).hold;
         let moment = server.now + Duration::from_millis(8);
-        assert!(hold.is_none_or(|until| n >= 32 && until == moment), "{n}: {hold:?}");
+        assert!(hold.is_none_or(|until| n >= 64 && until == moment), "{n}: {hold:?}");
     }
     // Four seconds later it is over.
     server.wait_millis(4000);
@@ -275,8 +275,56 @@ fn a_scope_without_a_link_is_asked_by_icmp_and_one_that_is_not_to_be_probed_not_
     let now = offhook_model::Time::from_secs(1_800_000_000);
     let mut core = offhook_dhcp::Core::new(lab.into(), links, Vec::new(), now);
     let probes = core.probes(now);
-    assert_eq!(probes.len(), 32);
+    assert_eq!(probes.len(), 64);
     assert!(probes.iter().all(|probe| probe.kind == ProbeKind::Icmp));
+}
+
+#[test]
+fn a_site_of_many_scopes_is_asked_little_by_little_and_about_each_address_once_in_two_minutes() {
+    let mut site = probing();
+    let scope = site.scopes[0].clone();
+    site.scopes = (0..500_u16)
+        .map(|n| {
+            let [high, low] = n.to_be_bytes();
+            let subnet = Ipv4Addr::new(10, 100 + high, low, 0);
+            let last = subnet.to_bits() + 199;
+            offhook_model::Scope {
+                name: format!("scope {n}"),
+                interface: None,
+                subnet: format!("{subnet}/24").parse().unwrap(),
+                pools: vec![
+                    format!(
+                        "{}-{}",
+                        Ipv4Addr::from_bits(subnet.to_bits() + 20),
+                        Ipv4Addr::from_bits(last)
+                    )
+                    .parse()
+                    .unwrap(),
+                ],
+                excluded: Vec::new(),
+                ..scope.clone()
+            }
+        })
+        .collect();
+    let mut now = offhook_model::Time::from_secs(1_800_000_000);
+    let mut core = offhook_dhcp::Core::new(site.into(), Vec::new(), Vec::new(), now);
+    let mut minute = |rounds: u32| {
+        let mut asked = std::collections::HashMap::new();
+        for _ in 0..rounds {
+            let probes = core.probes(now);
+            assert!(probes.len() < 256 + 64, "{} at once", probes.len());
+            probes.iter().for_each(|probe| *asked.entry(probe.address).or_insert(0) += 1);
+            now = now + Duration::from_millis(200);
+        }
+        asked
+    };
+    // The first of every pool within half a minute.
+    let asked = minute(150);
+    assert_eq!(asked.len(), 500 * 64);
+    assert!(asked.values().all(|times| *times == 1));
+    let asked = minute(2 * 600);
+    assert!(asked.values().all(|times| *times <= 2), "{:?}", asked.values().max());
+    assert_eq!(asked.len(), 500 * 64);
 }
 
 #[test]
@@ -284,24 +332,24 @@ fn addresses_kept_for_phones_are_probed_ahead_where_they_are_few() {
     let with_phones = |count: u8| {
         let mut lab = probing();
         lab.scopes[0].pools = Vec::new();
-        let kept = |n| phone(mac(n), Some(&format!("10.250.1.{}", 200 + n)), Vec::new());
+        let kept = |n: u8| phone(mac(n), Some(&format!("10.250.1.{}", 150 + n)), Vec::new());
         lab.phones.extend((0..count).map(kept));
         Server::new(lab)
     };
-    let mut server = with_phones(32);
-    assert_eq!(server.probed().len(), 32);
+    let mut server = with_phones(50);
+    assert_eq!(server.probed().len(), 50);
     server.wait_millis(100);
     let offer = server.decide(ON_VOICE, &Message::discover(mac(7)).bytes());
-    assert_eq!((offer.trace.address, offer.hold), (Some(ip("10.250.1.207")), None));
+    assert_eq!((offer.trace.address, offer.hold), (Some(ip("10.250.1.157")), None));
     server.lease(ON_VOICE, &Message::discover(mac(7)));
     // Not those that are leased; and a phone that answers for the address kept for it squats on nothing.
     server.wait(120);
-    assert_eq!(server.probed().len(), 31);
-    assert_eq!(server.core.in_use(server.now, ip("10.250.1.208"), Some(mac(8))), None);
-    server.squat(ip("10.250.1.208"));
+    assert_eq!(server.probed().len(), 49);
+    assert_eq!(server.core.in_use(server.now, ip("10.250.1.158"), Some(mac(8))), None);
+    server.squat(ip("10.250.1.158"));
     server.wait(120);
-    assert_eq!(server.probed().len(), 30);
-    assert_eq!(with_phones(33).probed().len(), 0);
+    assert_eq!(server.probed().len(), 48);
+    assert_eq!(with_phones(65).probed().len(), 0);
 }
 
 #[test]

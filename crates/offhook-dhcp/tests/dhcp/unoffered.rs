@@ -95,7 +95,7 @@ fn what_a_client_is_told_to_wait_for_is_no_offer() {
 fn a_restart_amid_a_storm_makes_few_wait_and_nobody_long() {
     let mut server = probing();
     let mut waiting = 0;
-    for n in 0..100 {
+    for n in 0..130 {
         let request = Message::request(mac(n)).with(50, [10, 250, 1, 20 + n]);
         let request = request.with(54, VOICE_ADDRESS.octets());
         let decision = server.decide(ON_VOICE, &request.bytes());
@@ -104,7 +104,7 @@ fn a_restart_amid_a_storm_makes_few_wait_and_nobody_long() {
             None => assert_eq!(message_type(&decision), 5),
         }
     }
-    assert_eq!((waiting, server.core.probes(server.now).len()), (64, 64));
+    assert_eq!((waiting, server.core.probes(server.now).len()), (96, 96));
 }
 
 #[test]
