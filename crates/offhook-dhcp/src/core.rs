@@ -16,7 +16,7 @@ use crate::probe::{self, Probe, Probes};
 use crate::proxies::Proxies;
 use crate::scope::Subnets;
 use crate::table::Table;
-use crate::wire::{Header, Request};
+use crate::wire::{Glance, Header, Request};
 use crate::{ClockSet, NoReply, Trace, decide};
 
 /// One interface that is served.
@@ -188,6 +188,24 @@ impl Core {
     /// Goes by these names when clients are told whether they have theirs (RFC 4702), rather than by those of the hosts.
     pub fn set_names(&mut self, names: Arc<dyn ZoneNames>) {
         self.setup.names = Some(names);
+    }
+
+    /// Has what there is of the clients of some messages fetched, of all at a time, where there is so much of it that it
+    /// lies far: then deciding about one after the other, at once, takes less time. Changes nothing else.
+    pub fn bring_near<'a>(&self, messages: impl Iterator<Item = (Arrival, &'a [u8])>) {
+        if !self.table.is_vast() {
+            return;
+        }
+        let client = |(arrival, bytes): (Arrival, &'a [u8])| {
+            let glance = Glance::at(bytes).filter(|glance| !glance.is_about_offer)?;
+            let here = || self.setup.links.get(arrival.link)?.scope;
+            // What RFC 3527 and RFC 3011 add is not worth the look.
+            let relay = Some(glance.giaddr).filter(|relay| !relay.is_unspecified());
+            let scope = relay.map_or_else(here, |relay| self.setup.subnets.holding(relay))?;
+            Some((scope, glance))
+        };
+        let clients: Vec<_> = messages.filter_map(client).collect();
+        self.table.bring_near(&clients);
     }
 
     /// Decides about one datagram. What it changes is provisional until the ticket is redeemed; nobody else is

@@ -26,6 +26,8 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 32, 0, 1);
 const FIRST: u32 = 0x0a20_0100;
 const NOW: Time = Time::from_secs(1_800_000_000);
 const LEASE: u64 = 12 * 3600;
+/// Messages that are decided about together, as the program does.
+const STEP: usize = 8;
 /// Clients that are at it at a time.
 const WINDOW: u32 = 64;
 
@@ -126,8 +128,11 @@ impl Bench {
         let arrival = Arrival { link: 0, source, destination: Ipv4Addr::BROADCAST };
         self.now = self.now + Duration::from_millis(1);
         let before = processor_time();
-        let decide = |bytes: &Vec<u8>| self.core.handle(self.now, &arrival, bytes);
-        let decisions: Vec<_> = messages.iter().map(decide).collect();
+        let mut decisions = Vec::with_capacity(messages.len());
+        for step in messages.chunks(STEP) {
+            self.core.bring_near(step.iter().map(|bytes| (arrival, bytes.as_slice())));
+            decisions.extend(step.iter().map(|bytes| self.core.handle(self.now, &arrival, bytes)));
+        }
         for ticket in decisions.iter().filter_map(|decision| decision.ticket) {
             self.core.committed(ticket);
         }

@@ -31,6 +31,11 @@ impl Index {
         self.position(hash, is_it).map(|(_, slot)| slot)
     }
 
+    /// The first slot with this hash, without a look at it.
+    pub(super) fn likely(&self, hash: u32) -> Option<u32> {
+        self.find(hash, |_| true)
+    }
+
     /// Puts one slot in the place of another; whether that was there.
     pub(super) fn replace(&mut self, hash: u32, is_it: impl Fn(u32) -> bool, slot: u32) -> bool {
         let found = self.position(hash, is_it);

@@ -10,6 +10,7 @@ mod entry;
 mod foresee;
 mod hop;
 mod index;
+mod near;
 mod offers;
 mod pending;
 mod pool;

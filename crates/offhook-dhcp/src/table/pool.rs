@@ -217,6 +217,11 @@ impl Pools {
         }
     }
 
+    /// When an address of a pool becomes free, where that is in the future.
+    pub(crate) fn free_at(&self, address: Ipv4Addr) -> Option<Time> {
+        self.pools.iter().find(|pool| pool.range.contains(address))?.waiting.at(address)
+    }
+
     /// Counts an address as on offer, or no longer.
     pub(crate) fn count_offer(&mut self, address: Ipv4Addr, since: Time, claim: Claim, on: bool) {
         if let Some(pool) = self.pool(address)

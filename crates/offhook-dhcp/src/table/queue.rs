@@ -57,6 +57,13 @@ impl Queue {
         Some((place, self.when.get_mut(place as usize)?))
     }
 
+    /// When an address becomes free, if it does.
+    pub(super) fn at(&self, address: Ipv4Addr) -> Option<Time> {
+        let place = address.to_bits().checked_sub(self.first)?;
+        let at = self.when.get(place as usize).copied().filter(|at| *at != 0)?;
+        Some(Time::from_millis(at))
+    }
+
     /// Puts an address in that is not in. A time of 0 is none.
     pub(super) fn insert(&mut self, free_at: Time, address: Ipv4Addr) {
         let at = free_at.as_millis().max(1);
@@ -190,6 +197,11 @@ mod tests {
                     Op::Tidy => queue.tidy(),
                 }
                 prop_assert_eq!(queue.len(), set.len());
+                for last in 0..20 {
+                    let kept = set.iter().find(|(_, other)| *other == address(last));
+                    let at = queue.at(address(last)).map(Time::as_millis);
+                    prop_assert_eq!(at, kept.map(|(at, _)| *at));
+                }
             }
         }
     }

@@ -3,10 +3,12 @@
 pub mod code;
 pub(crate) mod encode;
 pub(crate) mod fqdn;
+mod glance;
 pub(crate) mod request;
 pub(crate) mod vendor;
 
 pub use encode::{Encoded, Field, Head, Rank, Value, encode};
+pub(crate) use glance::Glance;
 pub use request::{Header, Request};
 pub(crate) use request::{longest_message, trim_nuls};
 

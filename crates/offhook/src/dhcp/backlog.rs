@@ -68,6 +68,11 @@ impl Backlog {
         self.discovers.len() + self.others.len()
     }
 
+    /// What waits, more or less in the order in which it is served.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Message> {
+        self.others.iter().chain(&self.discovers)
+    }
+
     /// Whether all the room is taken by what is never shed. What comes then waits in the kernel.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= self.most_bytes && self.discovers.is_empty()

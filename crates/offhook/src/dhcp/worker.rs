@@ -188,10 +188,7 @@ impl Worker {
             let messages = self.backlog.len();
             // What a client sends after its ACK finds its lease settled: the mail was there first.
             let ended = self.read_mail(mail);
-            for _ in 0..STEP {
-                let Some(message) = self.backlog.pop() else { break };
-                self.message(message, Core::handle);
-            }
+            self.step();
             send(&self.ports, &self.journal, &mut self.outbox);
             self.vigil.look(self.clock.now(), messages);
             self.probe();
@@ -202,6 +199,17 @@ impl Worker {
                 None => {}
                 Some(ended) => return ended,
             }
+        }
+    }
+
+    /// Decides about the next few messages.
+    fn step(&mut self) {
+        let next = self.backlog.iter().take(STEP);
+        let next = next.filter_map(|message| Some((self.arrival_of(message)?, &*message.bytes)));
+        self.core.bring_near(next);
+        for _ in 0..STEP {
+            let Some(message) = self.backlog.pop() else { break };
+            self.message(message, Core::handle);
         }
     }
 
@@ -369,10 +377,8 @@ impl Worker {
     }
 
     fn message(&mut self, message: Message, decide: Decide) {
-        let Some(link) = self.ports.link_of(message.interface, message.destination) else {
-            return;
-        };
-        let arrival = Arrival { link, source: message.source, destination: message.destination };
+        let Some(arrival) = self.arrival_of(&message) else { return };
+        let link = arrival.link;
         let now = self.clock.now();
         let Decision { reply, writes, ticket, hold, trace } =
             decide(&mut self.core, now, &arrival, &message.bytes);
@@ -417,6 +423,11 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn arrival_of(&self, message: &Message) -> Option<Arrival> {
+        let &Message { source, destination, interface, .. } = message;
+        Some(Arrival { link: self.ports.link_of(interface, destination)?, source, destination })
     }
 
     /// Lets something wait for what is asked of the network, if there is room.
