@@ -1,7 +1,7 @@
 //! What the frames are that replies of DHCP leave in.
 
 use std::fs;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use offhook_model::Mac;
@@ -82,4 +82,32 @@ fn no_reply_is_longer_than_a_frame_of_the_link() {
             }
         });
     }
+}
+
+/// As of InfiniBand or of a tunnel: there the kernel knows how to say something to everybody.
+#[test]
+fn a_client_on_a_link_that_is_not_ethernet_hears_what_is_for_everybody() {
+    let lab = Lab::changed(&[("interface = \"voice0\"", "interface = \"lo\"")]);
+    lab.appliance.ip("addr del 10.250.1.5/24 dev voice0");
+    lab.appliance.ip("addr add 10.250.1.5/24 dev lo");
+    let _server = lab.serve();
+    lab.appliance.enter(|| {
+        let client = UdpSocket::bind("0.0.0.0:68").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        nix::sys::socket::setsockopt(
+            &client,
+            nix::sys::socket::sockopt::BindToDevice,
+            &"lo".into(),
+        )
+        .unwrap();
+        let discover = Message::new(DISCOVER, mac(1), 7).broadcast().bytes();
+        client.send_to(&discover, "255.255.255.255:67").unwrap();
+        let mut offer = [0; 1500];
+        let (_, from) = client.recv_from(&mut offer).expect("an OFFER");
+        assert_eq!(
+            (from, offer[0], &offer[4..8]),
+            ("10.250.1.5:67".parse().unwrap(), 2, &[0, 0, 0, 7][..])
+        );
+    });
 }

@@ -1,5 +1,5 @@
-//! Ethernet frames that carry IPv4 and UDP: built for clients that have no address yet, read for simulated
-//! phones.
+//! Ethernet frames that carry IPv4 and UDP: built for clients that have no address yet and for everybody on a link, read
+//! for simulated phones.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::{fmt, io};

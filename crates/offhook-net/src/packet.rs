@@ -1,4 +1,4 @@
-//! Raw frames: replies to clients that cannot answer ARP, and both ends of simulated phones.
+//! Raw frames: replies to clients that cannot answer ARP and to everybody on a link, and both ends of simulated phones.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -16,7 +16,8 @@ use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 
 use crate::mmsg::{self, Target};
 use crate::options::{
-    enlarge_receive_buffer, hardware_address, ignore_outgoing, link_address, mtu, promiscuous,
+    enlarge_receive_buffer, enlarge_send_buffer, hardware_address, ignore_outgoing, link_address,
+    mtu, promiscuous,
 };
 use crate::poll::wait_for;
 use crate::{Datagram, Frame, Interface, RecvBatch, UdpFrame};
@@ -39,6 +40,7 @@ impl FrameSocket {
     pub fn open(interface: &Interface) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
+        enlarge_send_buffer(&socket);
         Ok(Self {
             socket,
             interface: interface.clone(),

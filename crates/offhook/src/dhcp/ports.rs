@@ -400,10 +400,11 @@ impl Ports {
         let Some(port) = self.links.get(link) else { return Way::Nowhere };
         match &reply.to {
             Destination::Relay(to) | Destination::Unicast(to) => self.route(port, *to, reply),
-            // The kernel would hand this machine a copy of its own datagram, which costs as much again.
+            // The kernel would hand this machine a copy of its own datagram, which costs as much again. It does know what
+            // a link looks like that is not Ethernet.
             Destination::Broadcast => {
                 let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT);
-                match &port.frames {
+                match port.frames.as_ref().filter(|_| port.interface.mac.is_some()) {
                     Some(frames) => framed(frames, Mac::BROADCAST, everybody, reply),
                     None => self.through(port, everybody, reply, port.interface.index),
                 }
