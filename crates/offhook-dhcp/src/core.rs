@@ -12,7 +12,7 @@ use offhook_model::{
 use crate::classify::Classifier;
 use crate::limit::Limits;
 use crate::plan::Plans;
-use crate::probe::{self, Probe, Probes};
+use crate::probe::{Probe, Probes};
 use crate::proxies::Proxies;
 use crate::scope::Subnets;
 use crate::table::Table;
@@ -288,8 +288,8 @@ impl Core {
     pub fn probes(&mut self, now: Time) -> Vec<Probe> {
         while let Some(scope) = self.probes.due(now) {
             self.table.settle(now, scope);
-            for address in self.table.upcoming(now, scope, probe::STOCK) {
-                self.probes.ask(now, scope, address);
+            for address in self.table.upcoming(now, scope, self.probes.stock()) {
+                self.probes.ask_ahead(now, scope, address);
             }
         }
         self.probes.take()

@@ -17,16 +17,21 @@ use crate::Link;
 
 /// How long the result of a probe counts.
 const FRESH: Duration = Duration::from_secs(120);
-/// How many addresses of a pool are kept probed: phones that come at once, and are more than so many, wait for others.
-pub(crate) const STOCK: usize = 64;
+/// How many addresses of a pool are kept probed, and of the phones of a scope: phones that come at once, and are more than
+/// so many, wait.
+const STOCK: usize = 64;
+/// How many are at most, of all pools. A pool has fewer than [`STOCK`] where there are hundreds: what the rounds of a server
+/// that is idle, of which there is one a second, come about with while the first results still count.
+const STOCKS: usize = 24_576;
 /// How often that is looked after, in how many scopes at a time, and until how many are to be asked about: a site of
 /// thousands of scopes is asked little by little.
 const ROUND: (Duration, usize, usize) = (Duration::from_millis(200), 64, 256);
-/// Addresses that are remembered as probed, besides the stock of more pools than most sites have.
-const MEMORY: usize = 8192;
-/// Milliseconds from one probe in a scope to the next, and the most that may be saved up: a stock, and half of one for
-/// those that ask for an address they had.
+/// Addresses that are remembered as probed.
+const MEMORY: usize = 65_536;
+/// Milliseconds from one probe in a scope to the next, and the most that may be saved up.
 const PROBES: (u64, u64) = (20, 96 * 20);
+/// The same for those that are kept probed: there is always something left for who asks for an address it had.
+const PROBES_AHEAD: (u64, u64) = (20, 64 * 20);
 /// Milliseconds from one OFFER that waits for its probe to the next, and the most that may be saved up.
 const WAITS: (u64, u64) = (1000, 4 * 1000);
 
@@ -66,10 +71,12 @@ struct Budget {
 impl Budget {
     fn take(&mut self, now: Time, (cost, burst): (u64, u64)) -> bool {
         let now = now.as_millis();
-        let spent = self.full_at.clamp(now, now + burst);
-        let left = spent + cost <= now + burst;
-        self.full_at = if left { spent + cost } else { spent };
-        left
+        let after = self.full_at.max(now) + cost;
+        let is_left = after <= now + burst;
+        if is_left {
+            self.full_at = after;
+        }
+        is_left
     }
 
     /// Takes as much as there is, up to `cost`.
@@ -89,13 +96,14 @@ pub(crate) struct Probes {
     /// When each address was last asked about.
     asked: HashMap<Ipv4Addr, Time>,
     order: VecDeque<(Time, Ipv4Addr)>,
-    /// How many of them are remembered.
-    memory: usize,
     /// Not sent yet.
     next: Vec<Probe>,
-    /// When the last round began, the scope to go on from, and how many are left of it.
+    /// How many addresses of a pool are kept probed.
+    stock: usize,
+    /// The scopes that are probed, the one to go on from first.
+    turns: VecDeque<ScopeId>,
+    /// When the last round began, and how many scopes are left of it.
     looked: Option<Time>,
-    turn: usize,
     left: usize,
 }
 
@@ -106,13 +114,16 @@ impl Probes {
             let kind = link.map_or(ProbeKind::Icmp, |link| ProbeKind::Arp { link });
             scope.probe.then_some((kind, Budget::default()))
         });
-        // Each pool's, the phones', and those of the round before.
-        let stocks = site.scopes.iter().filter(|scope| scope.probe);
-        let stocks: usize = stocks.map(|scope| (scope.pools.len() + 1) * STOCK * 2).sum();
+        let probed = || site.scope_ids().filter(|(_, scope)| scope.probe);
+        let pools: usize = probed().map(|(_, scope)| scope.pools.len()).sum();
+        // Those kept for the phones of a scope are as good as a pool.
+        let phones = site.phones.iter().filter(|phone| phone.address.is_some());
+        let stocks = pools + phones.count().min(probed().count());
         Self {
             wait: site.dhcp.probe_wait,
             scopes: scopes.collect(),
-            memory: stocks.max(MEMORY),
+            stock: (STOCKS / stocks.max(1)).clamp(1, STOCK),
+            turns: probed().map(|(id, _)| id).collect(),
             ..Self::default()
         }
     }
@@ -122,40 +133,59 @@ impl Probes {
         let (every, scopes, probes) = ROUND;
         if self.looked.is_none_or(|at| now.since(at) >= every) {
             self.looked = Some(now);
-            self.left = self.scopes.len().min(scopes);
+            self.left = self.turns.len().min(scopes);
         }
-        while self.left > 0 && self.next.len() < probes {
-            let at = self.turn % self.scopes.len();
-            self.left -= 1;
-            self.turn = at + 1;
-            if self.scopes.get(at).is_some_and(Option::is_some) {
-                return u16::try_from(at).ok().map(ScopeId);
-            }
+        if self.left == 0 || self.next.len() >= probes {
+            self.left = 0;
+            return None;
         }
-        self.left = 0;
-        None
+        self.left -= 1;
+        self.turns.rotate_left(1);
+        self.turns.back().copied()
+    }
+
+    /// How many addresses of a pool are kept probed.
+    pub(crate) fn stock(&self) -> usize {
+        self.stock
+    }
+
+    /// Asks about one of those that are kept probed.
+    pub(crate) fn ask_ahead(&mut self, now: Time, scope: ScopeId, address: Ipv4Addr) {
+        self.ask_within(now, scope, address, PROBES_AHEAD);
     }
 
     /// Asks about an address, unless it was lately or too much is asked in its scope. Tells when the answer is in; in
     /// the past when it is known to be free.
     pub(crate) fn ask(&mut self, now: Time, scope: ScopeId, address: Ipv4Addr) -> Option<Time> {
+        self.ask_within(now, scope, address, PROBES)
+    }
+
+    fn ask_within(
+        &mut self,
+        now: Time,
+        scope: ScopeId,
+        address: Ipv4Addr,
+        probes: (u64, u64),
+    ) -> Option<Time> {
         let asked = self.asked.get(&address).filter(|at| **at <= now && now.since(**at) < FRESH);
         if let Some(at) = asked {
             return Some(*at + self.wait);
         }
         let (kind, budget) = self.scopes.get_mut(usize::from(scope.0))?.as_mut()?;
-        if !budget.take(now, PROBES) {
+        if !budget.take(now, probes) {
             return None;
         }
         self.next.push(Probe { address, kind: *kind });
+        while let Some((at, oldest)) = self.order.front().copied()
+            && (self.order.len() >= MEMORY || now.since(at) >= FRESH)
+        {
+            self.order.pop_front();
+            if self.asked.get(&oldest) == Some(&at) {
+                self.asked.remove(&oldest);
+            }
+        }
         self.asked.insert(address, now);
         self.order.push_back((now, address));
-        if self.order.len() > self.memory
-            && let Some((at, oldest)) = self.order.pop_front()
-            && self.asked.get(&oldest) == Some(&at)
-        {
-            self.asked.remove(&oldest);
-        }
         Some(now + self.wait)
     }
 
@@ -206,14 +236,20 @@ impl Probes {
 mod tests {
     use super::*;
 
+    const START: Time = Time::from_secs(1_800_000_000);
+
+    fn probes(scopes: usize) -> Probes {
+        let scopes = vec![Some((ProbeKind::Icmp, Budget::default())); scopes];
+        Probes { scopes, ..Probes::default() }
+    }
+
     #[test]
-    fn what_was_asked_is_remembered_in_bounded_memory_the_latest_of_it() {
+    fn what_was_asked_is_remembered_for_as_long_as_it_counts() {
         const SCOPE: ScopeId = ScopeId(0);
         let again = Ipv4Addr::new(10, 0, 0, 1);
-        let scopes = vec![Some((ProbeKind::Icmp, Budget::default()))];
-        let mut probes = Probes { scopes, memory: MEMORY, ..Probes::default() };
-        let mut now = Time::from_secs(1_800_000_000);
-        for n in 0..2 * MEMORY as u32 {
+        let mut probes = probes(1);
+        let mut now = START;
+        for n in 0..20_000 {
             now = now + Duration::from_millis(PROBES.0);
             let other = Ipv4Addr::from_bits(0x0a01_0000 + n);
             assert!(probes.ask(now, SCOPE, other).is_some(), "{n}");
@@ -225,6 +261,35 @@ mod tests {
             }
             assert!(probes.is_asked(now, again), "{n}");
         }
-        assert!(probes.asked.len() <= MEMORY && probes.order.len() <= MEMORY);
+        // Two minutes, 50 a second.
+        assert_eq!(probes.order.len(), 6000);
+        assert!(probes.asked.len() <= 6000, "{}", probes.asked.len());
+    }
+
+    #[test]
+    fn what_many_scopes_asked_is_remembered_in_bounded_memory_the_latest_of_it() {
+        let mut probes = probes(1000);
+        let asked = |n: u32| (ScopeId((n / 96) as u16), Ipv4Addr::from_bits(0x0a01_0000 + n));
+        for n in 0..96_000 {
+            let (scope, address) = asked(n);
+            assert!(probes.ask(START, scope, address).is_some(), "{n}");
+        }
+        assert_eq!((probes.asked.len(), probes.order.len()), (MEMORY, MEMORY));
+        assert!(!probes.is_asked(START, asked(0).1) && probes.is_asked(START, asked(95_999).1));
+    }
+
+    #[test]
+    fn those_that_are_kept_probed_leave_something_for_who_asks_for_one() {
+        let mut probes = probes(1);
+        let mut address = (0x0a01_0000..).map(Ipv4Addr::from_bits);
+        for _ in 0..200 {
+            probes.ask_ahead(START, ScopeId(0), address.next().unwrap());
+        }
+        assert_eq!(probes.take().len(), 64);
+        let asked = address.take(200).filter(|one| probes.ask(START, ScopeId(0), *one).is_some());
+        assert_eq!(asked.count(), 32);
+        probes.ask_ahead(START + Duration::from_secs(1), ScopeId(0), Ipv4Addr::LOCALHOST);
+        // The 32 are paid back first.
+        assert_eq!(probes.take().len(), 32 + 1);
     }
 }

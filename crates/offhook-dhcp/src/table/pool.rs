@@ -217,7 +217,7 @@ impl Pools {
         }
     }
 
-    /// When an address of a pool becomes free, where that is in the future.
+    /// When an address of a pool becomes free, unless that it has is known already.
     pub(crate) fn free_at(&self, address: Ipv4Addr) -> Option<Time> {
         self.pools.iter().find(|pool| pool.range.contains(address))?.waiting.at(address)
     }

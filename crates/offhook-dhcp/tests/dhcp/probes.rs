@@ -279,52 +279,51 @@ fn a_scope_without_a_link_is_asked_by_icmp_and_one_that_is_not_to_be_probed_not_
     assert!(probes.iter().all(|probe| probe.kind == ProbeKind::Icmp));
 }
 
+/// The `n`th of many scopes behind relays.
+fn relayed(n: u16, like: &offhook_model::Scope) -> offhook_model::Scope {
+    let [high, low] = n.to_be_bytes();
+    let address = |last| Ipv4Addr::new(10, 100 + high, low, last);
+    offhook_model::Scope {
+        name: format!("scope {n}"),
+        interface: None,
+        subnet: format!("{}/24", address(0)).parse().unwrap(),
+        pools: vec![format!("{}-{}", address(20), address(199)).parse().unwrap()],
+        excluded: Vec::new(),
+        ..like.clone()
+    }
+}
+
 #[test]
-fn a_site_of_many_scopes_is_asked_little_by_little_and_about_each_address_once_in_two_minutes() {
-    let mut site = probing();
-    let scope = site.scopes[0].clone();
-    site.scopes = (0..500_u16)
-        .map(|n| {
-            let [high, low] = n.to_be_bytes();
-            let subnet = Ipv4Addr::new(10, 100 + high, low, 0);
-            let last = subnet.to_bits() + 199;
-            offhook_model::Scope {
-                name: format!("scope {n}"),
-                interface: None,
-                subnet: format!("{subnet}/24").parse().unwrap(),
-                pools: vec![
-                    format!(
-                        "{}-{}",
-                        Ipv4Addr::from_bits(subnet.to_bits() + 20),
-                        Ipv4Addr::from_bits(last)
-                    )
-                    .parse()
-                    .unwrap(),
-                ],
-                excluded: Vec::new(),
-                ..scope.clone()
+fn a_site_of_many_scopes_is_asked_little_by_little_and_again_before_it_counts_no_more() {
+    // With traffic, and without any.
+    for (step, rounds) in [(200, 200), (1000, 100)] {
+        let mut site = probing();
+        let like = site.scopes[0].clone();
+        site.phones.clear();
+        // Every other one is not probed.
+        site.scopes = (0..1000).map(|n| relayed(n, &like)).collect();
+        site.scopes.iter_mut().step_by(2).for_each(|scope| scope.probe = false);
+        let mut now = offhook_model::Time::from_secs(1_800_000_000);
+        let mut core = offhook_dhcp::Core::new(site.into(), Vec::new(), Vec::new(), now);
+        let mut asked_in = |rounds: u64| {
+            let mut asked = std::collections::HashMap::new();
+            for _ in 0..rounds {
+                let probes = core.probes(now);
+                assert!(probes.len() < 256 + 64, "{} at once", probes.len());
+                probes.iter().for_each(|probe| *asked.entry(probe.address).or_insert(0) += 1);
+                now = now + Duration::from_millis(step);
             }
-        })
-        .collect();
-    let mut now = offhook_model::Time::from_secs(1_800_000_000);
-    let mut core = offhook_dhcp::Core::new(site.into(), Vec::new(), Vec::new(), now);
-    let mut minute = |rounds: u32| {
-        let mut asked = std::collections::HashMap::new();
-        for _ in 0..rounds {
-            let probes = core.probes(now);
-            assert!(probes.len() < 256 + 64, "{} at once", probes.len());
-            probes.iter().for_each(|probe| *asked.entry(probe.address).or_insert(0) += 1);
-            now = now + Duration::from_millis(200);
+            asked
+        };
+        let first = asked_in(rounds);
+        assert_eq!(first.len(), 500 * 49);
+        assert!(first.values().all(|times| *times == 1));
+        for _ in 0..5 {
+            let asked = asked_in(130_000 / step);
+            assert_eq!(asked.len(), first.len());
+            assert!(asked.values().all(|times| *times <= 2), "{:?}", asked.values().max());
         }
-        asked
-    };
-    // The first of every pool within half a minute.
-    let asked = minute(150);
-    assert_eq!(asked.len(), 500 * 64);
-    assert!(asked.values().all(|times| *times == 1));
-    let asked = minute(2 * 600);
-    assert!(asked.values().all(|times| *times <= 2), "{:?}", asked.values().max());
-    assert_eq!(asked.len(), 500 * 64);
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::dns::Feed;
 /// The longest wait: how late an expired offer may be swept.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often the prober's sockets are looked at, however busy the others are.
+/// How often the prober's sockets are looked at, however busy the others are; or when something has waited for them.
 const PROBING: Duration = Duration::from_millis(5);
 
 /// Messages decided about before the sockets are looked at again: some 100 µs, in which a boot storm does not fill
