@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::request::segments;
 use super::{HEADER, code};
 
 /// The client of a message.
@@ -13,7 +14,7 @@ pub(crate) struct Glance<'a> {
     pub(crate) htype: u8,
     /// The first `hlen` bytes of `chaddr`.
     pub(crate) chaddr: &'a [u8],
-    /// Option 61, if it is there.
+    /// Option 61, or its first piece, unless empty.
     pub(crate) client_id: Option<&'a [u8]>,
     /// Whether option 54 is there: the message is about what was offered before.
     pub(crate) is_about_offer: bool,
@@ -25,26 +26,16 @@ impl<'a> Glance<'a> {
         let (htype, hlen) = (*bytes.get(1)?, *bytes.get(2)?);
         let giaddr: [u8; 4] = bytes.get(24..28)?.try_into().ok()?;
         let chaddr = bytes.get(28..44)?.get(..usize::from(hlen))?;
+        let options = bytes.len().checked_sub(HEADER).map(|_| HEADER..bytes.len())?;
         let (mut client_id, mut is_about_offer) = (None, false);
-        let mut options = bytes.get(HEADER..)?;
-        while let [option, rest @ ..] = options {
-            options = match (*option, rest) {
-                (code::PAD, rest) => rest,
-                (code::END, _) => break,
-                (option, [len, rest @ ..]) => {
-                    let Some((value, rest)) = rest.split_at_checked(usize::from(*len)) else {
-                        break;
-                    };
-                    match option {
-                        code::CLIENT_ID => client_id = client_id.or(Some(value)),
-                        code::SERVER_ID => is_about_offer = true,
-                        _ => {}
-                    }
-                    rest
-                }
-                (_, []) => break,
-            };
+        for (option, at) in segments(bytes, options) {
+            match option {
+                code::CLIENT_ID => client_id = client_id.or(bytes.get(at)),
+                code::SERVER_ID => is_about_offer = true,
+                _ => {}
+            }
         }
+        let client_id = client_id.filter(|id| !id.is_empty());
         Some(Self { giaddr: giaddr.into(), htype, chaddr, client_id, is_about_offer })
     }
 }
@@ -77,7 +68,7 @@ mod tests {
             hlen in 0..=16_u8,
             giaddr in any::<[u8; 4]>(),
             codes in prop::sample::subsequence(vec![12, 50, 54, 55, 60, 61, 81], 0..=7),
-            value in prop::collection::vec(any::<u8>(), 1..20),
+            value in prop::collection::vec(any::<u8>(), 0..20),
             pads in 0..3_usize,
         ) {
             let options: Vec<_> = codes.iter().map(|option| (*option, value.clone())).collect();

@@ -328,7 +328,10 @@ pub(crate) fn trim_nuls(bytes: &[u8]) -> &[u8] {
 
 /// The options of one field, as code and range; ends at End, at the end of the field, or after an option that runs
 /// past it.
-fn segments(bytes: &[u8], field: Range<usize>) -> impl Iterator<Item = (u8, Range<usize>)> {
+pub(super) fn segments(
+    bytes: &[u8],
+    field: Range<usize>,
+) -> impl Iterator<Item = (u8, Range<usize>)> {
     let end = field.end.min(bytes.len());
     let mut at = field.start;
     std::iter::from_fn(move || {
